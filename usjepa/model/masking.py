@@ -1,0 +1,85 @@
+"""V-JEPA's multi-block masks: which tokens the student sees, and which it has to predict (section 2.1)."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from einops import rearrange, repeat
+from jaxtyping import Bool, Float, Int
+from torch import Generator, Tensor
+
+from usjepa.errors import InputError
+from usjepa.model.tokens import TokenGrid
+from usjepa.recipe import MaskSpec
+
+MOST_DRAWS = 100
+
+
+class Mask(NamedTuple):
+    """Token indices of a batch, rising along each row: `context` is seen, `target` is predicted; they never meet.
+
+    Every clip of a batch has equal counts, so a few tokens may be in neither list.
+    """
+
+    context: Int[Tensor, "b v"]
+    target: Int[Tensor, "b m"]
+
+
+def multiblock(grid: TokenGrid, spec: MaskSpec, batch: int, generator: Generator) -> Mask:
+    """Draw one family's masks for a batch; counts are made equal by *random* thinning.
+
+    V-JEPA's own cut, `multiblock_raster`, starves late time slices. Raises InputError if `least_context` can't be met.
+    """
+    hidden = draw_hidden(grid, spec, batch, generator)
+    order = torch.rand(hidden.shape, generator=generator)
+    return Mask(thin(~hidden, order), thin(hidden, order))
+
+
+def multiblock_raster(grid: TokenGrid, spec: MaskSpec, batch: int, generator: Generator) -> Mask:
+    """As `multiblock`, with counts made equal as published: each clip keeps its first tokens in raster order.
+
+    Time is outermost, so what is thrown away are the last time slices (facebookresearch/jepa, multiblock3d.py).
+    """
+    hidden = draw_hidden(grid, spec, batch, generator)
+    order = repeat(torch.arange(grid.n) / grid.n, "n -> b n", b=batch)
+    return Mask(thin(~hidden, order), thin(hidden, order))
+
+
+def block_size(grid: TokenGrid, spec: MaskSpec, generator: Generator) -> tuple[int, int]:
+    """Height and width in tokens of the blocks of one batch: the area is the spec's, the aspect is drawn."""
+    low, high = spec.aspect
+    aspect = low + (high - low) * torch.rand((), generator=generator).item()
+    area = int(grid.i * grid.j * spec.spatial_scale)
+    return max(1, min(grid.i, round(math.sqrt(area * aspect)))), max(1, min(grid.j, round(math.sqrt(area / aspect))))
+
+
+def draw_hidden(grid: TokenGrid, spec: MaskSpec, batch: int, generator: Generator) -> Bool[Tensor, "b n"]:
+    """The union of the blocks of each clip, before counts are made equal; True is hidden, through all of time."""
+    size = block_size(grid, spec, generator)
+    clips = [_draw_clip(grid, spec, size, generator) for _ in range(batch)]
+    return repeat(torch.stack(clips), "b i j -> b (t i j)", t=grid.t)
+
+
+def _draw_clip(grid: TokenGrid, spec: MaskSpec, size: tuple[int, int], generator: Generator) -> Bool[Tensor, "i j"]:
+    """One clip's hidden places, drawn again while too little context is left."""
+    height, width = size
+    for _ in range(MOST_DRAWS):
+        tops = torch.randint(0, grid.i - height + 1, (spec.blocks, 1), generator=generator)
+        lefts = torch.randint(0, grid.j - width + 1, (spec.blocks, 1), generator=generator)
+        rows, columns = torch.arange(grid.i), torch.arange(grid.j)
+        in_rows = rearrange((rows >= tops) & (rows < tops + height), "k i -> k i 1")
+        in_columns = rearrange((columns >= lefts) & (columns < lefts + width), "k j -> k 1 j")
+        hidden = (in_rows & in_columns).any(dim=0)
+        if grid.t * (~hidden).sum() >= spec.least_context:
+            return hidden
+    raise InputError(
+        f"masks: {spec.blocks} blocks of {spec.spatial_scale:.0%} leave fewer than {spec.least_context} of {grid.n} "
+        f"tokens as context in {MOST_DRAWS} draws. Lower spatial_scale or least_context."
+    )
+
+
+def thin(member: Bool[Tensor, "b n"], order: Float[Tensor, "b n"]) -> Int[Tensor, "b k"]:
+    """Indices of each row's members, all rows cut to the shortest by keeping the lowest `order` in [0, 1)."""
+    count = int(member.sum(dim=1).min())
+    kept = order.masked_fill(~member, 2.0).argsort(dim=1)[:, :count]
+    return kept.sort(dim=1).values
