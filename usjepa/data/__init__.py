@@ -1,0 +1,1 @@
+"""Ultrasound videos: read, made up (the phantom), prepared, and cut into clips."""
