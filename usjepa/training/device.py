@@ -1,0 +1,36 @@
+"""Where and how precisely to compute: CUDA with bfloat16 autocast, or the CPU in float32."""
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import AdamW
+
+from usjepa.errors import InputError
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """The device called `name`, or CUDA where there is a card if "auto". Raises InputError if it isn't there."""
+    present = torch.cuda.is_available()
+    if name == "auto":
+        return torch.device("cuda" if present else "cpu")
+    if name.startswith("cuda") and not present:
+        raise InputError(f"device: expected a CUDA GPU for {name!r}, found none. Use 'cpu' or 'auto'.")
+    if name != "cpu" and not name.startswith("cuda"):
+        raise InputError(f"device: expected 'auto', 'cpu' or 'cuda', got {name!r}. Choose one of them.")
+    return torch.device(name)
+
+
+def autocast(device: torch.device) -> torch.autocast:
+    """bfloat16 on CUDA, off elsewhere; bfloat16 has float32's range and needs no gradient scaler."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda")
+
+
+def adamw(*modules: nn.Module) -> AdamW:
+    """AdamW over all trained parameters, those of rank 1 and the biases in a group that does not decay."""
+    trained = [weight for module in modules for weight in module.parameters() if weight.requires_grad]
+    groups: list[dict[str, Any]] = [
+        {"params": [weight for weight in trained if weight.ndim > 1], "decays": True},
+        {"params": [weight for weight in trained if weight.ndim <= 1], "decays": False},
+    ]
+    return AdamW([group for group in groups if group["params"]], fused=True)

@@ -1,0 +1,28 @@
+"""Learning rate, weight decay and momentum as pure functions of the step."""
+
+import math
+
+from torch.optim import Optimizer
+
+
+def warmup_cosine(step: int, *, steps: int, warmup: int, peak: float, final: float) -> float:
+    """Linear from 0 to `peak` over the warm-up, then half a cosine to `final` (section 3.1).
+
+    Step counts from 0 and takes the value at its end, so that the first step already moves.
+    """
+    done = step + 1
+    if done < warmup:
+        return peak * done / warmup
+    return cosine((done - warmup) / max(1, steps - warmup), start=peak, final=final)
+
+
+def cosine(progress: float, *, start: float, final: float) -> float:
+    """Half a cosine from `start` at progress 0 to `final` at progress 1."""
+    return final + (start - final) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def set_rates_(optimiser: Optimizer, *, rate: float, weight_decay: float) -> None:
+    """Give every group the learning rate, and the groups that decay the weight decay."""
+    for group in optimiser.param_groups:
+        group["lr"] = rate
+        group["weight_decay"] = weight_decay if group["decays"] else 0.0
