@@ -1,0 +1,119 @@
+"""Running, normalising and checking notebooks, on small ones made here."""
+
+import json
+
+import nbformat
+import pytest
+from nbformat.v4 import new_output
+from small_notebooks import fresh, save
+
+from usjepa.errors import InputError
+from usjepa.notebooks import (
+    batch,
+    check_notebooks,
+    convert_parameters,
+    default_parameters,
+    normalise,
+    run_notebooks,
+)
+from usjepa.notebooks.files import to_text
+
+
+@pytest.fixture(scope="module")
+def twice(tmp_path_factory):
+    """The same notebook, with widgets, run into two folders."""
+    folder = tmp_path_factory.mktemp("run")
+    shown = "from ipywidgets import IntSlider, Text, VBox\nVBox([IntSlider(value=seed), Text('a')])"
+    where = "import os\nprint(os.path.basename(os.getcwd()), os.environ['OMP_NUM_THREADS'])"
+    path = save(fresh(where, shown), folder / "notebooks" / "small.ipynb")
+    before = path.read_bytes()
+    for out in ("first", "second"):
+        run_notebooks([path], out=folder / out, times=folder / "times.json")
+    assert path.read_bytes() == before, "the original must stay untouched"
+    return folder
+
+
+def test_two_runs_give_the_same_bytes(twice):
+    first, second = ((twice / out / "small.ipynb").read_bytes() for out in ("first", "second"))
+    assert b"widget-state" in first
+    assert first == second
+
+
+def test_a_run_notebook_passes_the_check(twice):
+    assert check_notebooks([twice / "first" / "small.ipynb"]) == []
+
+
+def test_a_notebook_runs_in_its_own_folder_with_one_thread(twice):
+    notebook = nbformat.read(twice / "first" / "small.ipynb", as_version=4)
+    assert notebook.cells[2].outputs[0].text == "notebooks 1\n"
+
+
+def test_times_are_kept_beside_the_notebook_and_not_in_it(twice):
+    (run,) = json.loads((twice / "times.json").read_text())
+    assert run["name"] == "small"
+    assert run["processor_s"] > 0
+    assert run["elapsed_s"] > 0.5
+    assert b"duration" not in (twice / "first" / "small.ipynb").read_bytes()
+    assert sorted(path.name for path in (twice / "first").iterdir()) == ["small.ipynb"]
+
+
+def test_a_failing_cell_names_notebook_and_cell_and_leaves_no_result(tmp_path):
+    path = save(fresh("1 / 0"), tmp_path / "broken.ipynb")
+    with pytest.raises(InputError, match=r"broken\.ipynb: cell \[2\] raised ZeroDivisionError"):
+        run_notebooks([path], out=tmp_path / "out", times=tmp_path / "times.json")
+    assert [item.name for item in (tmp_path / "out").iterdir()] == ["broken.failed.ipynb"]
+
+
+def test_normalising_again_changes_nothing(twice):
+    once = normalise(nbformat.read(twice / "first" / "small.ipynb", as_version=4))
+    assert to_text(normalise(once)) == to_text(once)
+
+
+def test_normalising_leaves_its_argument_and_chosen_ids_alone():
+    notebook = fresh("1")
+    notebook.cells[2].id = "the-loss"
+    before = to_text(notebook)
+    assert [cell.id for cell in normalise(notebook).cells] == ["cell-01", "cell-02", "the-loss"]
+    assert to_text(notebook) == before
+
+
+def test_pieces_of_one_stream_are_joined():
+    notebook = fresh("1")
+    notebook.cells[2].outputs = [new_output("stream", name="stdout", text=text) for text in ("a", "b\n")]
+    assert [output.text for output in normalise(notebook).cells[2].outputs] == ["ab\n"]
+
+
+def test_batch_refuses_an_unknown_name_before_anything_runs(tmp_path):
+    path = save(fresh("print(seed)"), tmp_path / "small.ipynb")
+    with pytest.raises(
+        InputError, match=r"has no parameter 'sed'.*seed = 0, profile = 'tiny', rate = 0.5, data = None"
+    ):
+        batch(path, tmp_path / "out", {"sed": "1"})
+    assert not (tmp_path / "out").exists()
+
+
+def test_batch_refuses_to_overwrite_the_notebook_itself(tmp_path):
+    path = save(fresh("print(seed)"), tmp_path / "small.ipynb")
+    with pytest.raises(InputError, match="would overwrite"):
+        batch(path, tmp_path, {"seed": "1"})
+
+
+def test_batch_runs_with_the_given_values(tmp_path):
+    path = save(fresh("print(repr((seed, profile, rate, data)))"), tmp_path / "small.ipynb")
+    given = {"seed": "3", "profile": "7", "rate": "1e-3", "data": "cuda:0"}
+    result = nbformat.read(batch(path, tmp_path / "out", given), as_version=4)
+    assert result.cells[-1].outputs[0].text == "(3, '7', 0.001, 'cuda:0')\n"
+    assert result.metadata.papermill.parameters == {"seed": 3, "profile": "7", "rate": 0.001, "data": "cuda:0"}
+
+
+def test_a_value_of_another_type_is_refused():
+    with pytest.raises(InputError, match="parameter seed: expected int, as its default 0 is, got 'abc'"):
+        convert_parameters(fresh(), {"seed": "abc"}, "small.ipynb")
+
+
+def test_a_whole_number_may_stand_for_a_decimal_one():
+    assert convert_parameters(fresh(), {"rate": "1"}, "small.ipynb") == {"rate": 1}
+
+
+def test_defaults_are_read_without_running_anything():
+    assert default_parameters(fresh()) == {"seed": 0, "profile": "tiny", "rate": 0.5, "data": None}
