@@ -66,6 +66,7 @@ lab: $(INSTALLED)  ## open the first notebook in JupyterLab
 
 notebooks: $(INSTALLED)  ## run all notebooks in place and store them in their normal form
 	@$(BIN)/usjepa notebooks run $(NOTEBOOKS) --times $(TIMES)
+	@$(BIN)/usjepa notebooks picture notebooks/00-quickstart.ipynb overlay book/_static/overlay.png
 
 clean:  ## remove what was built; .venv stays
 	rm -rf _build .pytest_cache .mypy_cache .ruff_cache

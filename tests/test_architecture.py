@@ -8,10 +8,13 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 
 import usjepa
 from usjepa import recipe as recipes
 from usjepa.data import clips
+from usjepa.model.jepa import JEPA
+from usjepa.model.segmenter import Segmenter
 from usjepa.recipe import ClipSpec, MaskSpec, ModelSpec, PretrainRecipe, SegmentRecipe
 
 PACKAGE = Path(usjepa.__file__).parent
@@ -92,6 +95,13 @@ def test_every_constructor_works_with_its_defaults(kind: type) -> None:
     assert dataclasses.is_dataclass(kind())
 
 
+def test_every_model_is_built_from_the_default_recipes() -> None:
+    with torch.device("meta"):
+        jepa, segmenter = JEPA(PretrainRecipe()), Segmenter(SegmentRecipe())
+    assert len(jepa.encoder.blocks) == len(jepa.teacher.blocks) == 24
+    assert segmenter.grid == (8, 14, 14)
+
+
 @pytest.mark.parametrize("kind", [ClipSpec, MaskSpec, ModelSpec, PretrainRecipe, SegmentRecipe])
 def test_every_field_of_a_recipe_is_read(kind: type) -> None:
     """A knob that turns nothing is a lie. Reading it in its own validation does not count."""
@@ -120,6 +130,8 @@ def test_the_public_names_exist_and_are_documented() -> None:
         thing = getattr(usjepa, name)
         if inspect.isfunction(thing) or inspect.isclass(thing):
             assert inspect.getdoc(thing), name
+    shadowed = {name.split(".")[1] for name in MODULES if "." in name} & set(usjepa.__all__)
+    assert not shadowed, f"importing the module would hide the name: {shadowed}"
     stub = (PACKAGE / "__init__.pyi").read_text(encoding="utf-8")
     for module in re.findall(r"from \.([\w.]+) import", stub):
         importlib.import_module(f"usjepa.{module}")

@@ -1,6 +1,7 @@
 """Running, normalising and checking notebooks, on small ones made here."""
 
 import json
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -14,9 +15,14 @@ from usjepa.notebooks import (
     convert_parameters,
     default_parameters,
     normalise,
+    picture,
+    read_notebook,
     run_notebooks,
 )
 from usjepa.notebooks.files import to_text
+from usjepa.notebooks.normal import WIDGET_STATE, WIDGET_VIEW
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -117,3 +123,23 @@ def test_a_whole_number_may_stand_for_a_decimal_one():
 
 def test_defaults_are_read_without_running_anything():
     assert default_parameters(fresh()) == {"seed": 0, "profile": "tiny", "rate": 0.5, "data": None}
+
+
+def test_the_picture_of_the_readme_is_the_quickstarts_own() -> None:
+    stored = picture(read_notebook(ROOT / "notebooks" / "00-quickstart.ipynb"), "overlay")
+    assert (ROOT / "book" / "_static" / "overlay.png").read_bytes() == stored
+    with pytest.raises(InputError, match="nothing: expected a cell with a picture"):
+        picture(read_notebook(ROOT / "notebooks" / "00-quickstart.ipynb"), "nothing")
+
+
+def test_progress_bars_are_not_stored() -> None:
+    bar, shown = "0" * 31 + "a", "0" * 31 + "b"
+    notebook = fresh("tqdm()")
+    notebook.cells[2].outputs = [
+        new_output("display_data", data={WIDGET_VIEW: {"model_id": model}, "text/plain": text})
+        for model, text in ((bar, "pretrain:   0%|          | 0/250"), (shown, "IntSlider(value=3)"))
+    ]
+    notebook.metadata["widgets"] = {WIDGET_STATE: {"state": {bar: {"n": 1}, shown: {"n": 2}}, "version_major": 2}}
+    stored = normalise(notebook)
+    assert [output.data["text/plain"] for output in stored.cells[2].outputs] == ["IntSlider(value=3)"]
+    assert [model["n"] for model in stored.metadata["widgets"][WIDGET_STATE]["state"].values()] == [2]

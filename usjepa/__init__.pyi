@@ -1,5 +1,5 @@
 from .catalogue import NAMES as NAMES
-from .catalogue import recipe as recipe
+from .catalogue import named_recipe as named_recipe
 from .data.camus import read_camus as read_camus
 from .data.clips import frame_indices as frame_indices
 from .data.clips import normalise as normalise

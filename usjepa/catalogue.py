@@ -1,7 +1,8 @@
 """Which runs exist: a name and a profile give a recipe.
 
-`paper` is the protocol of section 3.1. `tiny` is the same method at a size that one core trains in half a minute:
-6 frames of 40 x 40, patches of 4, so that a token is a tenth of the width (the paper's is a fourteenth).
+`paper` is the protocol of section 3.1, from a random start: published weights can't be loaded yet. `tiny` is the same
+method at a size that one core trains in half a minute: 6 frames of 40 x 40, patches of 4, so that a token is a tenth of
+the width (the paper's is a fourteenth).
 """
 
 from dataclasses import replace
@@ -56,7 +57,7 @@ NAMES = {
 }
 
 
-def recipe(name: str, profile: str = "tiny", *, seed: int = 0) -> SegmentRecipe:
+def named_recipe(name: str, profile: str = "tiny", *, seed: int = 0) -> SegmentRecipe:
     """A row of Table 2, or the frozen random encoder, with the pre-training that it builds on.
 
     12b and 16b freeze 12 and 16 of 24 blocks, and at another depth the same share, rounded. Raises InputError, with

@@ -72,6 +72,11 @@ def _notebook_verbs(notebooks: ArgumentParser) -> None:
     batch.add_argument("--out", type=Path, required=True, metavar="DIR")
     batch.add_argument("-p", dest="parameters", type=_assignment, action="append", default=[], metavar="NAME=VALUE")
     batch.set_defaults(run=batch_notebook)
+    picture = verbs.add_parser("picture", help="write the stored picture of one cell to a PNG file")
+    picture.add_argument("notebook", type=Path, metavar="NOTEBOOK")
+    picture.add_argument("cell", metavar="CELL", help="the cell's id")
+    picture.add_argument("file", type=Path, metavar="FILE")
+    picture.set_defaults(run=write_picture)
 
 
 def _assignment(text: str) -> tuple[str, str]:
@@ -105,14 +110,16 @@ def prepare_store(options: Namespace) -> int:
 
 def run_recipe(options: Namespace) -> int:
     """`usjepa run NAME`: what is done is read, what is missing is run."""
-    from usjepa.catalogue import recipe
+    from usjepa.catalogue import named_recipe
     from usjepa.data.store import open_store
     from usjepa.recipe import read_recipe
     from usjepa.training.device import choose_device
     from usjepa.training.experiment import run
 
     is_file = options.name.endswith(".json")
-    chosen = read_recipe(Path(options.name)) if is_file else recipe(options.name, options.profile, seed=options.seed)
+    chosen = (
+        read_recipe(Path(options.name)) if is_file else named_recipe(options.name, options.profile, seed=options.seed)
+    )
     finished = run(chosen, open_store(options.data), options.runs, choose_device(options.device))
     print(finished.folder)
     if finished.has_table:
@@ -144,4 +151,12 @@ def batch_notebook(options: Namespace) -> int:
     from usjepa.notebooks import batch
 
     print(batch(options.notebook, options.out, dict(options.parameters)))
+    return 0
+
+
+def write_picture(options: Namespace) -> int:
+    """`usjepa notebooks picture NOTEBOOK CELL FILE`."""
+    from usjepa.notebooks import picture, read_notebook
+
+    options.file.write_bytes(picture(read_notebook(options.notebook), options.cell))
     return 0

@@ -100,7 +100,7 @@ class ModelSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainRecipe:
-    """V-JEPA pre-training with the localisation loss (sections 2.1-2.3, 3.1).
+    """V-JEPA pre-training from a random start with the localisation loss (sections 2.1-2.3, 3.1).
 
     `prediction_weight` is lambda of Eq. 4: 0.25, the paper's best, gives three quarters to localisation. Steps: 300
     epochs, 20 of them warm-up, of 200 steps (400 patients, two views, batches of 4). Where the paper is silent,

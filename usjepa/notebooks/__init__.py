@@ -5,6 +5,7 @@ its own code and of the package that made them, so that stale outputs are found 
 """
 
 from usjepa.notebooks.check import check_notebooks, fingerprints
+from usjepa.notebooks.files import picture, read_notebook
 from usjepa.notebooks.normal import normalise
 from usjepa.notebooks.parameters import convert_parameters, default_parameters
 from usjepa.notebooks.run import NotebookRun, batch, run_notebooks
@@ -17,5 +18,7 @@ __all__ = [
     "default_parameters",
     "fingerprints",
     "normalise",
+    "picture",
+    "read_notebook",
     "run_notebooks",
 ]

@@ -1,5 +1,6 @@
 """Notebook files as text: read, written beside and renamed."""
 
+import base64
 import os
 from pathlib import Path
 
@@ -28,6 +29,15 @@ def from_text(text: str) -> NotebookNode:
 def to_text(notebook: NotebookNode) -> str:
     """The notebook as the text of its file: keys sorted, one space of indentation, a newline at the end."""
     return str(nbformat.writes(notebook)).rstrip("\n") + "\n"  # type: ignore[no-untyped-call]
+
+
+def picture(notebook: NotebookNode, cell_id: str) -> bytes:
+    """The first PNG among a cell's stored outputs. Raises InputError if there is no such cell or picture."""
+    outputs = [output for cell in notebook.cells if cell.id == cell_id for output in cell.get("outputs", [])]
+    for output in outputs:
+        if "image/png" in output.get("data", {}):
+            return base64.b64decode(output.data["image/png"])
+    raise InputError(f"{cell_id}: expected a cell with a picture, found {len(outputs)} outputs without. Run it first.")
 
 
 def write_text(path: Path, text: str) -> None:

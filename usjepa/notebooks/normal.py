@@ -3,6 +3,7 @@
 import copy
 import json
 import re
+from collections.abc import Mapping
 
 from nbformat import NotebookNode
 
@@ -20,9 +21,9 @@ VOLATILE = ("execution", "papermill")
 def normalise(notebook: NotebookNode) -> NotebookNode:
     """A copy of the notebook without anything that differs between two equal runs.
 
-    Timings and papermill's records go, the kernel is `python3`, pieces of one output stream are joined, random cell
-    ids become `cell-01`, `cell-02`, ... (chosen ids stay), progress bars go, which hold a time, and widget models are
-    numbered in order of appearance. Normalising twice changes nothing more. Outputs that hold a time or an address are the notebook's own affair.
+    Timings, papermill's records and progress bars go, the kernel is `python3`, pieces of one output stream are joined,
+    random cell ids become `cell-01`, `cell-02`, ... (chosen ids stay) and widget models are numbered in order of
+    appearance. Normalising twice changes nothing more. Other outputs that hold a time are the notebook's own affair.
     """
     result = copy.deepcopy(notebook)
     kept = {key: value for key, value in result.metadata.items() if key not in VOLATILE}
@@ -80,13 +81,13 @@ def _number_widgets(notebook: NotebookNode) -> NotebookNode:
     if not order:
         notebook.metadata.pop("widgets", None)
         return notebook
-    saved.state = {model: saved.state[model] for model in order}
+    saved["state"] = {model: saved["state"][model] for model in order}
     names = {old: f"{number:032x}" for number, old in enumerate(order, start=1)}
     text = MODEL_ID.sub(lambda match: names.get(match.group(), match.group()), to_text(notebook))
     return from_text(text)
 
 
-def _order_of_appearance(notebook: NotebookNode, widgets: NotebookNode) -> list[str]:
+def _order_of_appearance(notebook: NotebookNode, widgets: Mapping[str, object]) -> list[str]:
     """Ids as the outputs show them, each followed by the models it refers to; then the links between these."""
     refers = {model: MODEL_ID.findall(json.dumps(state, sort_keys=True)) for model, state in widgets.items()}
     waiting = MODEL_ID.findall(json.dumps([cell.get("outputs", []) for cell in notebook.cells]))
