@@ -89,7 +89,8 @@ def test_no_address_is_invented():
 def test_help_lists_every_verb():
     makefile = (ROOT / "Makefile").read_text()
     verbs = set(re.search(r"^\.PHONY: (.+)$", makefile, re.M)[1].split())
-    listed = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    command = ["make", "--no-print-directory", "help"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert {line.split()[1] for line in listed.splitlines()} == verbs
     assert verbs == {"env", "book", "test", "html", "lab", "notebooks", "clean", "help"}
 
