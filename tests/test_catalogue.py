@@ -5,7 +5,8 @@ import pytest
 from usjepa.catalogue import NAMES, PROFILES, named_recipe
 from usjepa.errors import InputError
 from usjepa.model.encoder import grid_of
-from usjepa.recipe import SegmentRecipe, recipe_hash
+from usjepa.recipe import SegmentRecipe
+from usjepa.recipe_file import recipe_hash
 
 
 def test_all_recipes_differ() -> None:

@@ -3,7 +3,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from usjepa.present.figures import COLOURS, feature_colours, film_strip, hide, loss_curves, overlay
+from usjepa.present.figures import COLOURS, feature_colours, film_strip, hide, loss_curves, m_mode, overlay
 
 mpl.use("agg")
 
@@ -50,3 +50,13 @@ def test_the_curves_show_the_chance_level() -> None:
     left, right = loss_curves(log).axes
     assert len(left.lines) == 1
     assert [line.get_label() for line in right.lines] == ["Eq. 3", "chance: always answer zero"]
+
+
+def test_a_policy_has_a_dot_a_distinct_frame_larger_where_it_repeats(frames: np.ndarray) -> None:
+    policies = {"paper": np.array([0, 2, 3, 3, 3]), "uniform": np.array([0, 1, 2, 3])}
+    top, below = m_mode(frames[:, :, 4].T, policies, interval_s=0.02).axes
+    assert top.get_ylabel() == "depth, pixels"
+    dots = below.collections[0]
+    assert dots.get_offsets()[:, 0].tolist() == [10.0, 50.0, 70.0]
+    assert dots.get_sizes().tolist() == [25, 25, 75]
+    assert [label.get_text() for label in below.get_yticklabels()] == ["paper", "uniform"]

@@ -101,3 +101,17 @@ def test_the_start_does_not_touch_the_global_generator(micro: SegmentRecipe) -> 
 def test_a_batch_larger_than_the_data_is_refused(micro: SegmentRecipe, squares: Store, root: Path) -> None:
     with pytest.raises(InputError, match="batch: expected at most the 6 clips of the store, got 7"):
         trained(replace(micro.start, batch=7), squares, root)
+
+
+def test_masks_can_be_kept_inside_the_sector(micro: SegmentRecipe, squares: Store, root: Path, monkeypatch) -> None:
+    seen = []
+    multiblock = loop.multiblock
+
+    def watched(*given):
+        seen.append(given[-1])
+        return multiblock(*given)
+
+    monkeypatch.setattr(loop, "multiblock", watched)
+    trained(replace(micro.start, sector_only=True, steps=3, warmup_steps=1), squares, root)
+    assert len(seen) == 6
+    assert all(within.shape == (3, 32) for within in seen)

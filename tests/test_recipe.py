@@ -5,17 +5,8 @@ from pathlib import Path
 import pytest
 
 from usjepa.errors import InputError
-from usjepa.recipe import (
-    ClipSpec,
-    MaskSpec,
-    ModelSpec,
-    PretrainRecipe,
-    SegmentRecipe,
-    from_json,
-    read_recipe,
-    recipe_hash,
-    to_json,
-)
+from usjepa.recipe import ClipSpec, MaskSpec, ModelSpec, PretrainRecipe, SegmentRecipe
+from usjepa.recipe_file import from_json, read_recipe, recipe_hash, to_json
 
 
 @pytest.mark.parametrize("recipe", [PretrainRecipe(), SegmentRecipe(), SegmentRecipe(is_random=True, seed=3)])

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from usjepa.errors import InputError
-from usjepa.recipe import PretrainRecipe, read_recipe, recipe_hash
+from usjepa.recipe import PretrainRecipe
+from usjepa.recipe_file import read_recipe, recipe_hash
 from usjepa.training.runs import Run, open_run
 
 CPU = torch.device("cpu")

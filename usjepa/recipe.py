@@ -1,16 +1,14 @@
-"""What a run is: frozen dataclasses, validated, to JSON and back.
+"""What a run is: frozen dataclasses, validated. Their form in a file is in `usjepa.recipe_file`.
 
 A recipe decides a run's numbers, given the data; its hash names the run's folder. Defaults are the paper's numbers
 (section 3.1) or, where it is silent, V-JEPA's (facebookresearch/jepa, configs/pretrain/vitl16.yaml). No torch here.
 """
 
 import dataclasses
-import hashlib
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, ClassVar, Literal, get_args
+from typing import ClassVar, Literal, get_args
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict
 
 from usjepa.errors import InputError
 
@@ -105,6 +103,7 @@ class PretrainRecipe:
     `prediction_weight` is lambda of Eq. 4: 0.25, the paper's best, gives three quarters to localisation. Steps: 300
     epochs, 20 of them warm-up, of 200 steps (400 patients, two views, batches of 4). Where the paper is silent,
     V-JEPA's momentum, weight decay and clipping; its crop made milder, and no flip: left and right are anatomy.
+    `sector_only` keeps masks and context inside the ultrasound sector: black corners are free targets.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
@@ -123,6 +122,7 @@ class PretrainRecipe:
     momentum: tuple[float, float] = (0.998, 1.0)
     weight_decay: tuple[float, float] = (0.04, 0.4)
     clip_norm: float = 10.0
+    sector_only: bool = False
     crop_area: tuple[float, float] = (0.5, 1.0)
     crop_aspect: tuple[float, float] = (0.9, 1.1)
     log_every: int = 50
@@ -171,30 +171,3 @@ class SegmentRecipe:
 
 
 AnyRecipe = PretrainRecipe | SegmentRecipe
-RECIPE: TypeAdapter[AnyRecipe] = TypeAdapter(Annotated[AnyRecipe, Field(discriminator="kind")])
-
-
-def to_json(recipe: AnyRecipe) -> str:
-    """The recipe as indented JSON in the order of its fields; equal recipes give equal bytes."""
-    return RECIPE.dump_json(RECIPE.validate_python(dataclasses.asdict(recipe)), indent=1).decode()
-
-
-def recipe_hash(recipe: AnyRecipe) -> str:
-    """Twelve hex digits that name the recipe and its run's folder."""
-    return hashlib.sha256(to_json(recipe).encode()).hexdigest()[:12]
-
-
-def from_json(text: str, source: str = "recipe") -> AnyRecipe:
-    """Read what `to_json` wrote. Raises InputError, naming `source` and each wrong field, for anything else."""
-    try:
-        return RECIPE.validate_json(text)
-    except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, one['loc'])) or 'text'}: {one['msg']}" for one in error.errors())
-        raise InputError(f"{source}: expected a recipe as to_json writes it; {wrong}. Correct it.") from error
-
-
-def read_recipe(path: Path) -> AnyRecipe:
-    """Read a recipe file. Raises InputError if it is missing or no recipe."""
-    if not path.is_file():
-        raise InputError(f"{path}: expected a recipe file, found none. Name a JSON file or one of the catalogue.")
-    return from_json(path.read_text(encoding="utf-8"), str(path))

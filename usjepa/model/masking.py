@@ -4,12 +4,12 @@ import math
 from typing import NamedTuple
 
 import torch
-from einops import rearrange, repeat
+from einops import rearrange, reduce, repeat
 from jaxtyping import Bool, Float, Int
 from torch import Generator, Tensor
 
 from usjepa.errors import InputError
-from usjepa.model.tokens import TokenGrid
+from usjepa.model.tokens import TokenGrid, Tubelet, tubelets
 from usjepa.recipe import MaskSpec
 
 MOST_DRAWS = 100
@@ -25,14 +25,18 @@ class Mask(NamedTuple):
     target: Int[Tensor, "b m"]
 
 
-def multiblock(grid: TokenGrid, spec: MaskSpec, batch: int, generator: Generator) -> Mask:
+def multiblock(
+    grid: TokenGrid, spec: MaskSpec, batch: int, generator: Generator, within: Bool[Tensor, "b n"] | None = None
+) -> Mask:
     """Draw one family's masks for a batch; counts are made equal by *random* thinning.
 
-    V-JEPA's own cut, `multiblock_raster`, starves late time slices. Raises InputError if `least_context` can't be met.
+    Tokens outside `within`, if it is given, are in neither list. V-JEPA's own cut, `multiblock_raster`, starves late
+    time slices. Raises InputError if `least_context` can't be met.
     """
-    hidden = draw_hidden(grid, spec, batch, generator)
+    inside = torch.ones(batch, grid.n, dtype=torch.bool) if within is None else within
+    hidden = draw_hidden(grid, spec, inside, generator)
     order = torch.rand(hidden.shape, generator=generator)
-    return Mask(thin(~hidden, order), thin(hidden, order))
+    return Mask(thin(~hidden & inside, order), thin(hidden & inside, order))
 
 
 def multiblock_raster(grid: TokenGrid, spec: MaskSpec, batch: int, generator: Generator) -> Mask:
@@ -40,9 +44,15 @@ def multiblock_raster(grid: TokenGrid, spec: MaskSpec, batch: int, generator: Ge
 
     Time is outermost, so what is thrown away are the last time slices (facebookresearch/jepa, multiblock3d.py).
     """
-    hidden = draw_hidden(grid, spec, batch, generator)
+    hidden = draw_hidden(grid, spec, torch.ones(batch, grid.n, dtype=torch.bool), generator)
     order = repeat(torch.arange(grid.n) / grid.n, "n -> b n", b=batch)
     return Mask(thin(~hidden, order), thin(hidden, order))
+
+
+def in_sector(clip: Float[Tensor, "b c T H W"], tubelet: Tubelet) -> Bool[Tensor, "b n"]:
+    """Which tokens hold more than the black around the sector, taken to be the clip's lowest value."""
+    tokens = tubelets(clip, tubelet)
+    return tokens.amax(dim=2) > reduce(clip, "b c T H W -> b 1", "min")
 
 
 def block_size(grid: TokenGrid, spec: MaskSpec, generator: Generator) -> tuple[int, int]:
@@ -53,15 +63,18 @@ def block_size(grid: TokenGrid, spec: MaskSpec, generator: Generator) -> tuple[i
     return max(1, min(grid.i, round(math.sqrt(area * aspect)))), max(1, min(grid.j, round(math.sqrt(area / aspect))))
 
 
-def draw_hidden(grid: TokenGrid, spec: MaskSpec, batch: int, generator: Generator) -> Bool[Tensor, "b n"]:
+def draw_hidden(
+    grid: TokenGrid, spec: MaskSpec, inside: Bool[Tensor, "b n"], generator: Generator
+) -> Bool[Tensor, "b n"]:
     """The union of the blocks of each clip, before counts are made equal; True is hidden, through all of time."""
     size = block_size(grid, spec, generator)
-    clips = [_draw_clip(grid, spec, size, generator) for _ in range(batch)]
-    return repeat(torch.stack(clips), "b i j -> b (t i j)", t=grid.t)
+    return torch.stack([_draw_clip(grid, spec, size, tokens, generator) for tokens in inside])
 
 
-def _draw_clip(grid: TokenGrid, spec: MaskSpec, size: tuple[int, int], generator: Generator) -> Bool[Tensor, "i j"]:
-    """One clip's hidden places, drawn again while too little context is left."""
+def _draw_clip(
+    grid: TokenGrid, spec: MaskSpec, size: tuple[int, int], inside: Bool[Tensor, " n"], generator: Generator
+) -> Bool[Tensor, " n"]:
+    """One clip's hidden tokens, drawn again while too little context is left."""
     height, width = size
     for _ in range(MOST_DRAWS):
         tops = torch.randint(0, grid.i - height + 1, (spec.blocks, 1), generator=generator)
@@ -69,12 +82,12 @@ def _draw_clip(grid: TokenGrid, spec: MaskSpec, size: tuple[int, int], generator
         rows, columns = torch.arange(grid.i), torch.arange(grid.j)
         in_rows = rearrange((rows >= tops) & (rows < tops + height), "k i -> k i 1")
         in_columns = rearrange((columns >= lefts) & (columns < lefts + width), "k j -> k 1 j")
-        hidden = (in_rows & in_columns).any(dim=0)
-        if grid.t * (~hidden).sum() >= spec.least_context:
+        hidden = repeat((in_rows & in_columns).any(dim=0), "i j -> (t i j)", t=grid.t)
+        if (~hidden & inside).sum() >= spec.least_context and (hidden & inside).any():
             return hidden
     raise InputError(
-        f"masks: {spec.blocks} blocks of {spec.spatial_scale:.0%} leave fewer than {spec.least_context} of {grid.n} "
-        f"tokens as context in {MOST_DRAWS} draws. Lower spatial_scale or least_context."
+        f"masks: {spec.blocks} blocks of {spec.spatial_scale:.0%} leave fewer than {spec.least_context} of "
+        f"{int(inside.sum())} tokens as context in {MOST_DRAWS} draws. Lower spatial_scale or least_context."
     )
 
 

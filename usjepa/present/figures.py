@@ -3,13 +3,13 @@
 Each function gives a figure of its own, outside pyplot's list of open ones: a notebook shows it as a cell's last value.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from einops import rearrange, repeat
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -77,6 +77,25 @@ def film_strip(frames: Sequence[np.ndarray], titles: Sequence[str], rows: int = 
     for axis, frame, title in zip(axes.flat, frames, titles, strict=False):
         axis.imshow(frame, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
         axis.set_title(title, fontsize=9)
+    return figure
+
+
+def m_mode(trace: UInt8[np.ndarray, "H T"], marks: Mapping[str, Int[np.ndarray, " K"]], interval_s: float) -> Figure:
+    """One image column against time, and below it a row of dots a policy: where its frames were taken.
+
+    Frames that a policy takes more than once are drawn larger.
+    """
+    with rc_context(STYLE):
+        figure = Figure(figsize=(8, 4))
+        top, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    duration_ms = 1000 * interval_s * trace.shape[1]
+    top.imshow(trace, cmap="gray", aspect="auto", extent=(0, duration_ms, trace.shape[0], 0), interpolation="nearest")
+    top.set(ylabel="depth, pixels")
+    top.grid(visible=False)
+    for row, indices in enumerate(marks.values()):
+        taken, times = np.unique(indices, return_counts=True)
+        below.scatter(1000 * interval_s * (taken + 0.5), np.full(len(taken), row), s=25 * times, color="#0072B2")
+    below.set(yticks=range(len(marks)), yticklabels=list(marks), xlabel="time, ms", ylim=(len(marks) - 0.4, -0.6))
     return figure
 
 

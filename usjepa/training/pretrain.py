@@ -6,16 +6,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from jaxtyping import Bool
+from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from usjepa.data.clips import training_clips
 from usjepa.data.prepare import Store
 from usjepa.errors import InputError
 from usjepa.evaluation.health import content_spread, effective_rank, spread
+from usjepa.model.encoder import tubelet_of
 from usjepa.model.jepa import JEPA, LossTerms
 from usjepa.model.localiser import chance_level
-from usjepa.model.masking import Mask, multiblock
+from usjepa.model.masking import Mask, in_sector, multiblock
 from usjepa.model.teacher import ema_momentum, ema_update_
 from usjepa.recipe import PretrainRecipe
 from usjepa.training.device import adamw, autocast
@@ -63,7 +65,8 @@ def pretrain(
         entries = [clips[k] for k in batch_order(recipe.seed, step, batch=recipe.batch, clips=len(clips))]
         crop = (recipe.crop_area, recipe.crop_aspect)
         clip = training_clips(store, entries, recipe.clip, crop, generator(recipe.seed, Stream.CLIPS, step))
-        masks = draw_masks(jepa, step)
+        within = in_sector(clip, tubelet_of(recipe.model)) if recipe.sector_only else None
+        masks = draw_masks(jepa, step, within)
         with autocast(device):
             terms = jepa(clip.to(device), _to(masks, device), generator(recipe.seed, Stream.PAIRS, step))
         optimiser.zero_grad()
@@ -80,10 +83,10 @@ def pretrain(
     return jepa
 
 
-def draw_masks(jepa: JEPA, step: int) -> list[Mask]:
-    """One mask a family for the batch of a step, from the recipe's seed."""
+def draw_masks(jepa: JEPA, step: int, within: Bool[Tensor, "b n"] | None = None) -> list[Mask]:
+    """One mask a family for the batch of a step, from the recipe's seed, of the tokens `within` or of all."""
     recipe, of_step = jepa.recipe, generator(jepa.recipe.seed, Stream.MASKS, step)
-    return [multiblock(jepa.encoder.grid, family, recipe.batch, of_step) for family in recipe.masks]
+    return [multiblock(jepa.encoder.grid, family, recipe.batch, of_step, within) for family in recipe.masks]
 
 
 def _to(masks: list[Mask], device: torch.device) -> list[Mask]:

@@ -18,7 +18,8 @@ import pandas as pd
 import torch
 
 from usjepa.errors import InputError
-from usjepa.recipe import AnyRecipe, recipe_hash, to_json
+from usjepa.recipe import AnyRecipe
+from usjepa.recipe_file import recipe_hash, to_json
 
 
 @dataclass(frozen=True)
