@@ -189,6 +189,20 @@ def test_labels_lie_as_anatomy_does():
         assert frames.shape == labels.shape
 
 
+def test_the_wall_is_open_at_the_base():
+    for patient, view in itertools.product(range(1, 21), ("2CH", "4CH")):
+        examination = examine(dataclasses.replace(RECIPE, rows=256), patient, view)
+        endo = contours_over(examination, PHASES[:5])[0]
+        labels = label_maps(examination, PHASES[:5], (256, 420))
+        for label, contour in zip(labels, endo, strict=True):
+            row, column = np.nonzero(label == 2)
+            place = np.stack((column + 0.5 - 210, row + 0.5), axis=1) * examination.spacing_mm - contour[0]
+            chord = contour[-1] - contour[0]
+            along = place @ chord / (chord @ chord)
+            below = chord[0] * place[:, 1] - chord[1] * place[:, 0]
+            assert not np.any((along > 0) & (along < 1) & (below > 0)), "muscle in the mitral plane"
+
+
 # Echoes
 
 

@@ -22,13 +22,16 @@ from usjepa.data.phantom.motion import (
     valve_opening,
 )
 from usjepa.data.phantom.tissue import draw_scatterers
-from usjepa.data.phantom.window import NATIVE_SPACING_MM, QUALITIES, Quality, polar_grid
+from usjepa.data.phantom.window import (
+    NATIVE_SPACING_MM,
+    QUALITIES,
+    SCATTERERS_A_CELL,
+    VERSION,
+    Quality,
+    polar_grid,
+)
 from usjepa.data.sequence import UltrasoundSequence
 from usjepa.errors import InputError
-
-VERSION = 1
-"""Part of every recipe's hash: change it when the same recipe would give other pixels."""
-SCATTERERS_A_CELL = 0.65
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,12 +171,7 @@ def _frames(examination: Examination, phases: Float[np.ndarray, " T"], rng: Gene
     step = SYSTOLE / examination.systole_frames
     warm = np.concatenate(([phases[0] - step], phases))
     weights = np.concatenate((amplitudes(kinetics, warm), valve_opening(warm)[:, None]), axis=1)
-    last, frames = None, []
-    for weight, slide in zip(weights, 1.1 * weights[:, 3], strict=True):
-        level = acoustics.brightness(scanner, acoustics.echo(scanner, scatterers, weight, float(slide)), rng)
-        last = level if last is None else last + (1 - acoustics.PERSISTENCE) * (level - last)
-        frames.append(acoustics.grey(scanner, last))
-    return np.stack(frames[1:])
+    return acoustics.film(scanner, scatterers, weights, 1.1 * weights[:, 3], rng)
 
 
 def _label(
@@ -183,13 +181,16 @@ def _label(
     epi: Float[np.ndarray, "N 2"],
     atrium: Float[np.ndarray, "A 2"],
 ) -> UInt8[np.ndarray, "H W"]:
-    """Contours in mm to a label map: atrium, over it the wall, over it the cavity."""
+    """Contours in mm to a label map: atrium, over it the wall, over it the cavity.
+
+    The wall is the area between its two contours, a U open at the base: nothing of it lies in the mitral plane.
+    """
     rows, columns = shape
-    inner, outer, low = (
+    inner, wall, low = (
         fill(curve / spacing_mm + np.array([columns / 2, 0]), rows=rows, columns=columns)
-        for curve in (endo, epi, atrium)
+        for curve in (endo, np.concatenate((epi, endo[::-1])), atrium)
     )
-    ring = np.where(outer == 1, np.uint8(2), low * np.uint8(3))
+    ring = np.where(wall == 1, np.uint8(2), low * np.uint8(3))
     return np.where(inner == 1, np.uint8(1), ring)
 
 

@@ -18,8 +18,14 @@ def fill(polygon: Float[np.ndarray, "N 2"], *, rows: int, columns: int) -> UInt8
     start, end = polygon[edge], ends[edge]
     crossing = start[:, 0] + (centres[row] - start[:, 1]) * (end[:, 0] - start[:, 0]) / (end[:, 1] - start[:, 1])
     column = np.clip(np.ceil(crossing - 0.5), 0, columns).astype(np.int64)
-    toggles = np.bincount(row * (columns + 1) + column, minlength=rows * (columns + 1))
-    return (np.cumsum(toggles.reshape(rows, columns + 1), axis=1)[:, :columns] % 2).astype(np.uint8)
+    filled = np.zeros((rows, columns), np.uint8)
+    if len(row):
+        top, left = int(row.min()), int(column.min())
+        toggles = np.zeros((int(row.max()) + 1 - top, int(column.max()) + 1 - left), np.uint8)
+        np.bitwise_xor.at(toggles, (row - top, column - left), np.uint8(1))
+        inside = np.bitwise_xor.accumulate(toggles, axis=1)[:, :-1]
+        filled[top : top + len(inside), left : left + inside.shape[1]] = inside
+    return filled
 
 
 def volume_ml(two: Float[np.ndarray, "N 2"], four: Float[np.ndarray, "N 2"]) -> float:

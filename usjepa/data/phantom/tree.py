@@ -14,7 +14,8 @@ from numpy.random import default_rng
 from tqdm import tqdm
 
 from usjepa.data.layout import MARKER, VIEWS
-from usjepa.data.phantom.beat import VERSION, Examination, PhantomRecipe, examine, render, stream, volumes_ml
+from usjepa.data.phantom.beat import Examination, PhantomRecipe, examine, render, stream, volumes_ml
+from usjepa.data.phantom.window import VERSION
 from usjepa.data.prepare import written_beside
 from usjepa.errors import InputError
 
