@@ -1,3 +1,4 @@
+import gzip
 import shutil
 
 import numpy as np
@@ -5,7 +6,8 @@ import pytest
 import SimpleITK
 
 from usjepa.data.camus import read_camus
-from usjepa.data.layout import SYNTHETIC_LICENCE, Info, read_info, read_lists
+from usjepa.data.layout import SYNTHETIC_LICENCE, Info, find_tree, read_info
+from usjepa.data.lists import read_splits
 from usjepa.data.phantom import PhantomRecipe, write_phantom
 from usjepa.data.phantom.beat import examine, render
 from usjepa.data.prepare import prepare
@@ -69,11 +71,13 @@ def test_the_tree_is_found_from_its_parent_and_from_inside(tree):
 
 def test_without_the_phantoms_marker_the_licence_is_that_of_camus(tree):
     (tree / "phantom.json").unlink()
-    assert "CC BY-NC-SA" in read_camus(tree)[0].licence
+    with pytest.warns(UserWarning, match="official 400 train, 50 validation, 50 test, got 2 train") as caught:
+        assert "CC BY-NC-SA" in read_camus(tree)[0].licence
+    assert len(caught) == 1
 
 
 def test_splits_are_those_of_the_lists(finished):
-    splits = read_lists(finished / "database_split")
+    splits = read_splits(find_tree(finished))
     assert {sequence.patient: sequence.split for sequence in read_camus(finished)} == splits
     assert set(splits.values()) == {"train", "validation", "test"}
 
@@ -104,9 +108,9 @@ def test_wrong_and_missing_lists_are_errors(tree):
 
 def test_lists_may_have_a_byte_order_mark_and_windows_line_ends(tree):
     path = tree / "database_split" / LISTS[0]
-    before = read_lists(path.parent)
+    before = read_splits(find_tree(tree))
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b" \r\n\r\n"))
-    assert read_lists(path.parent) == before
+    assert read_splits(find_tree(tree)) == before
 
 
 def test_unlisted_patients_are_left_out_with_a_warning_and_clutter_is_ignored(tree):
@@ -138,19 +142,19 @@ def test_a_sequence_stored_from_systole_to_diastole_is_turned_round(tree):
     "text",
     [
         "ED: 1\nES: 18\nNbFrame: 18\nSex: F\nAge: 56\nImageQuality: Good\nEF: 54\nFrameRate: 48.4\n",
-        "\ufeffED:1\r\n\r\nes : 18\r\nNBFRAME:18  \r\nImageQuality:Good\r\nFrameRate: 48.4\r\nLVedv: 94.1\r\nx\r\n",
+        "\ufeffED:1\r\n\r\nes : 18\r\nNBFRAME:18  \r\nImageQuality:Good\r\nFrameRate: 48.4\r\nLVef:54\r\nx\r\n",
     ],
 )
 def test_a_cfg_is_read_whatever_its_spacing_case_and_line_ends(tmp_path, text):
     path = tmp_path / "Info_4CH.cfg"
     path.write_bytes(text.encode())
-    assert read_info(path) == Info(ed=1, es=18, frames=18, quality="Good", frame_rate=48.4)
+    assert read_info(path) == Info(ed=1, es=18, frames=18, quality="Good", frame_rate=48.4, ef=54.0)
 
 
 def test_optional_facts_may_be_missing_or_unreadable(tmp_path):
     path = tmp_path / "Info_4CH.cfg"
     path.write_text("ED: 1\nES: 18\nNbFrame: 18\nFrameRate: unknown\n")
-    assert read_info(path) == Info(ed=1, es=18, frames=18, quality=None, frame_rate=None)
+    assert read_info(path) == Info(ed=1, es=18, frames=18, quality=None, frame_rate=None, ef=None)
 
 
 @pytest.mark.parametrize(
@@ -201,6 +205,57 @@ def test_strict_stops_at_the_first_damaged_image(tree):
     path.write_bytes(path.read_bytes()[:-50])
     with pytest.raises(InputError, match=r"patient0002_4CH_half_sequence\.nii\.gz: truncated"):
         list(read_camus(tree))
+
+
+def test_paths_with_links_spaces_and_signs_are_read(finished, tmp_path):
+    strange = shutil.copytree(finished, tmp_path / "échographie 心 1")
+    image = view(strange, "half_sequence.nii.gz")
+    image.rename(tmp_path / "elsewhere.nii.gz")
+    image.symlink_to(tmp_path / "elsewhere.nii.gz")
+    link = tmp_path / "link"
+    link.symlink_to(strange, target_is_directory=True)
+    assert read_camus(link).keys() == read_camus(finished).keys()
+    assert np.array_equal(first(link).frames, first(finished).frames)
+
+
+def test_a_tree_in_a_folder_of_its_own_name_is_found(tree):
+    inner = tree.parent / "outer" / "CAMUS_public" / "CAMUS_public"
+    shutil.copytree(tree, inner)
+    for root in (inner, inner.parent, inner.parent.parent):
+        assert len(read_camus(root)) == 8
+
+
+def test_a_listed_patient_without_a_folder_is_an_error(tree):
+    shutil.rmtree(tree / "database_nifti" / "patient0002")
+    with pytest.raises(InputError, match=r"2 of 8 views.*\n  patient0002: expected a folder, because a list names it"):
+        read_camus(tree)
+
+
+def test_a_file_of_another_patient_does_not_stand_in(tree):
+    view(tree, "half_sequence.nii.gz").rename(tree / "database_nifti" / "patient0001" / "patient0002_4CH_ED.nii.gz")
+    with pytest.raises(InputError, match=r"patient0001/patient0001_4CH_half_sequence\.nii\.gz: expected an image"):
+        read_camus(tree)
+
+
+def test_bytes_that_are_no_text_are_refused_where_they_matter(tree):
+    cfg(tree).write_bytes(cfg(tree).read_bytes() + b"Note: caf\xe9\n")
+    assert len(read_camus(tree)) == 8
+    cfg(tree).write_bytes(cfg(tree).read_bytes().replace(b"ED: 1", b"ED: \xe9"))
+    with pytest.raises(InputError, match=r"Info_4CH\.cfg: ED: expected a whole number"):
+        read_camus(tree)
+    (tree / "database_split" / LISTS[0]).write_bytes(b"patient000\xe9\n")
+    with pytest.raises(InputError, match=rf"{LISTS[0]}: expected names as patient0001"):
+        read_camus(tree)
+
+
+def test_content_counts_and_not_the_ending(tree):
+    before = first(tree)
+    for ending in ("half_sequence.nii.gz", "half_sequence_gt.nii.gz"):
+        path = view(tree, ending)
+        path.write_bytes(gzip.decompress(path.read_bytes()))
+    after = first(tree)
+    assert np.array_equal(after.frames, before.frames)
+    assert np.array_equal(after.labels, before.labels)
 
 
 @pytest.mark.parametrize(

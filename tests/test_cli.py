@@ -7,7 +7,8 @@ import pytest
 
 from usjepa.cli import main
 from usjepa.data.store import Store
-from usjepa.recipe import SegmentRecipe, recipe_hash, to_json
+from usjepa.recipe import SegmentRecipe
+from usjepa.recipe_file import recipe_hash, to_json
 
 
 def said(capsys: pytest.CaptureFixture[str]) -> tuple[str, str]:

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from usjepa.data.nifti import read_nifti, to_frames, to_labels
+from usjepa.data.nifti import read_nifti
+from usjepa.data.pixels import to_frames, to_labels
 from usjepa.errors import InputError
 
 SPACING = 0.308

@@ -3,7 +3,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import sequences
 
+from usjepa.data.prepare import prepare
 from usjepa.data.store import Store
 from usjepa.errors import InputError
 from usjepa.model.jepa import JEPA
@@ -115,3 +117,19 @@ def test_masks_can_be_kept_inside_the_sector(micro: SegmentRecipe, squares: Stor
     trained(replace(micro.start, sector_only=True, steps=3, warmup_steps=1), squares, root)
     assert len(seen) == 6
     assert all(within.shape == (3, 32) for within in seen)
+
+
+def test_unlabelled_films_are_trained_on_and_test_films_never(micro, tmp_path: Path, monkeypatch) -> None:
+    splits = ("train", "unlabelled", "validation", "test")
+    films = [replace(one, split=splits[k % 4]) for k, one in enumerate(sequences())]
+    store = prepare(films, tmp_path / "mixed", 16)
+    seen = set()
+    cut = loop.training_clips
+
+    def watched(frames, entries, *given):
+        seen.update(entry.split for entry in entries)
+        return cut(frames, entries, *given)
+
+    monkeypatch.setattr(loop, "training_clips", watched)
+    trained(micro.start, store, tmp_path / "runs")
+    assert seen == {"train", "unlabelled"}

@@ -1,10 +1,12 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import sequences
 
+from usjepa.data.clips import whole_labels
 from usjepa.data.prepare import prepare
 from usjepa.data.store import Store
 from usjepa.errors import InputError
@@ -12,7 +14,15 @@ from usjepa.evaluation.metrics import summary
 from usjepa.recipe import SegmentRecipe
 from usjepa.training.experiment import judged_encoder, run
 from usjepa.training.runs import open_run
-from usjepa.training.segment import counts_table, features_of, new_segmenter, segment_entries, train_segmenter
+from usjepa.training.segment import (
+    Truth,
+    _fit,
+    counts_table,
+    features_of,
+    new_segmenter,
+    segment_entries,
+    train_segmenter,
+)
 
 CPU = torch.device("cpu")
 
@@ -80,11 +90,52 @@ def test_the_random_row_is_the_pretrainings_own_start(micro: SegmentRecipe, squa
 
 
 def test_a_perfect_prediction_scores_one(micro: SegmentRecipe, squares: Store) -> None:
-    from usjepa.data.clips import whole_labels
-
     entries = squares.select("test")
-    labels = whole_labels(squares, entries, micro.clip)
-    assert summary(counts_table(labels, labels, entries, micro.clip))["dsc"].dropna().tolist() == [1.0, 1.0]
+    table = counts_table(whole_labels(squares, entries, micro.clip), squares, entries, micro.clip)
+    assert summary(table)["dsc"].dropna().tolist() == [1.0, 1.0]
+
+
+def test_repeated_frames_are_scored_once(micro: SegmentRecipe, squares: Store) -> None:
+    paper = replace(micro.clip, policy="paper", step_frames=2)
+    entries = squares.select("test")
+    table = counts_table(whole_labels(squares, entries, paper), squares, entries, paper)
+    assert table.groupby("video")["frame"].unique().map(list).tolist() == [[0, 3, 5], [0, 3, 5]]
+    assert len(table) == 2 * 3 * 4
+
+
+def test_labels_of_untrusted_frames_train_nothing(micro: SegmentRecipe, squares: Store, root: Path, generator) -> None:
+    labels = torch.randint(0, 4, (6, 4, 16, 16), generator=generator).to(torch.uint8)
+    trust = torch.tensor([1.0, 0.0, 0.0, 1.0]).expand(6, -1)
+    others = labels.clone()
+    others[:, 1:3] = 0
+    features = torch.randn(6, 32, 24, generator=generator)
+    trained = []
+    for k, maps in enumerate((labels, others, 0 * labels)):
+        trained.append(new_segmenter(micro))
+        opened = open_run(replace(micro, seed=k), root, fingerprint=squares.fingerprint, device=CPU)
+        _fit(trained[k], micro, features, Truth(maps, trust), opened, False)
+    first, second, third = (torch.nn.utils.parameters_to_vector(one.parameters()) for one in trained)
+    assert torch.equal(first, second)
+    assert not torch.equal(first, third)
+
+
+def test_frames_without_a_label_are_not_scored(micro: SegmentRecipe, tmp_path: Path, root: Path) -> None:
+    """As in EchoNet-Dynamic, where two frames of a video are traced."""
+    traced = []
+    for one in sequences():
+        labels = np.zeros_like(one.labels)
+        labels[[0, 5]] = one.labels[[0, 5]]
+        traced.append(replace(one, labels=labels))
+    store = prepare(traced, tmp_path / "traced", 16)
+    table = run(replace(micro, is_random=True), store, root, CPU).table()
+    assert table.groupby("video")["frame"].unique().map(list).tolist() == [[0, 5], [0, 5]]
+
+
+def test_clips_that_miss_every_labelled_frame_are_refused(micro: SegmentRecipe, tmp_path: Path, root: Path) -> None:
+    middle = [replace(one, labels=np.where(np.arange(6)[:, None, None] == 1, one.labels, 0)) for one in sequences()]
+    store = prepare([replace(one, annotated=(1,)) for one in middle], tmp_path / "middle", 16)
+    with pytest.raises(InputError, match="expected frames with labels, got none by ClipSpec"):
+        run(replace(micro, is_random=True), store, root, CPU)
 
 
 def test_a_store_without_labels_is_refused(judged: SegmentRecipe, tmp_path: Path) -> None:

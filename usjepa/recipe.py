@@ -125,6 +125,7 @@ class PretrainRecipe:
     sector_only: bool = False
     crop_area: tuple[float, float] = (0.5, 1.0)
     crop_aspect: tuple[float, float] = (0.9, 1.1)
+    flips: bool = False
     log_every: int = 50
     save_every: int = 1_000
     seed: int = 0

@@ -1,11 +1,13 @@
 """From the prepared store to a batch: which frames, which part of them, and how bright."""
 
 import math
+import warnings
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from einops import rearrange, repeat
+from einops import rearrange, reduce
 from jaxtyping import Float, Int, UInt8
 from torch import Generator, Tensor
 from torch.nn import functional
@@ -64,22 +66,71 @@ def dense_step(length: int, spec: ClipSpec) -> int:
     return min(spec.step_frames, (length - 1) // max(1, spec.frames - 1))
 
 
+def frame_weights(indices: Int[np.ndarray, " T"]) -> Float[np.ndarray, " T"]:
+    """1 where a frame comes for the first time in a clip and 0 where it is repeated, so that scores count it once."""
+    weights = np.zeros(len(indices))
+    weights[np.unique(indices, return_index=True)[1]] = 1
+    return weights
+
+
+def moving_tubelets(length: int, spec: ClipSpec, tubelet_frames: int) -> int:
+    """How many of a whole clip's spec.frames / tubelet_frames tubelets hold more than one distinct frame.
+
+    In all others nothing can move. Raises InputError if the clip is no whole number of tubelets.
+    """
+    if tubelet_frames < 1 or spec.frames % tubelet_frames:
+        raise InputError(f"clip.frames: expected a multiple of {tubelet_frames}, got {spec.frames}. Change one.")
+    held = rearrange(frame_indices(length, spec), "(t p) -> t p", p=tubelet_frames)
+    return int((held != held[:, :1]).any(axis=1).sum())
+
+
+def trusted_frames(store: Store, entries: Sequence[Entry], spec: ClipSpec) -> Float[Tensor, "b T"]:
+    """1 for each frame of `whole_labels` that may train or be scored, else 0: a clip's repeats and unlabelled frames.
+
+    A label map of an unannotated frame that is 0 everywhere was never made, as in EchoNet-Dynamic, where two frames
+    of a video are traced; maps interpolated between annotated ones are not empty, and count.
+    """
+    has_label = reduce(whole_labels(store, entries, spec) > 0, "b T H W -> b T", "max").numpy()
+    chosen = [frame_indices(entry.length, spec) for entry in entries]
+    drawn = np.stack([np.isin(k, entry.annotated) for k, entry in zip(chosen, entries, strict=True)])
+    return torch.from_numpy((has_label | drawn) * np.stack([frame_weights(k) for k in chosen])).float()
+
+
+class Augmentation(NamedTuple):
+    """How training clips are varied: a crop's share of the area and its aspect (height / width), mirrored or not."""
+
+    area: tuple[float, float]
+    aspect: tuple[float, float]
+    flips: bool = False
+
+
+def resident(store: Store, device: torch.device) -> UInt8[Tensor, "F S S"]:
+    """All frames as a tensor: in the GPU's memory if they take at most half of what is free, else still mapped.
+
+    CAMUS at 224 px is about 1 GB. Clips of a resident store are cut, resized and normalised where they lie.
+    """
+    with warnings.catch_warnings():
+        # torch warns that a read-only map must not be written to; nothing here writes.
+        warnings.simplefilter("ignore", UserWarning)
+        frames = torch.from_numpy(np.asarray(store.frames))
+    if device.type != "cuda" or frames.numel() > torch.cuda.mem_get_info(device)[0] // 2:
+        return frames
+    return frames.to(device)
+
+
 def training_clips(
-    store: Store,
-    entries: Sequence[Entry],
-    spec: ClipSpec,
-    crop: tuple[tuple[float, float], tuple[float, float]],
-    generator: Generator,
+    frames: UInt8[Tensor, "F S S"], entries: Sequence[Entry], spec: ClipSpec, vary: Augmentation, generator: Generator
 ) -> Float[Tensor, "b c T H W"]:
-    """One augmented clip an entry: a random start, and one random crop (area, aspect) for all of its frames."""
+    """One augmented clip an entry, on the frames' device: a random start, one random crop for all of its frames."""
     clips = []
     for entry in entries:
         start = int(torch.randint(latest_start(entry.length, spec) + 1, (), generator=generator))
-        frames = _frames(store.frames, entry, frame_indices(entry.length, spec, start))
-        rows, columns = crop_box(store.size_px, *crop, generator=generator)
-        cut = rearrange(frames[:, rows, columns].float(), "T h w -> T 1 h w")
-        size = (spec.size_px, spec.size_px)
-        clips.append(functional.interpolate(cut, size, mode="bilinear", antialias=True))
+        indices = torch.from_numpy(entry.first + frame_indices(entry.length, spec, start)).to(frames.device)
+        rows, columns = crop_box(frames.shape[1], vary.area, vary.aspect, generator=generator)
+        cut = rearrange(frames[indices][:, rows, columns].float(), "T h w -> T 1 h w")
+        if vary.flips and torch.rand((), generator=generator) < 0.5:
+            cut = cut.flip(-1)
+        clips.append(functional.interpolate(cut, (spec.size_px, spec.size_px), mode="bilinear", antialias=True))
     return normalise(rearrange(torch.stack(clips), "b T 1 H W -> b T H W"), spec.channels)
 
 
@@ -109,9 +160,10 @@ def crop_box(
 
 
 def normalise(frames: Float[Tensor, "b T H W"], channels: int) -> Float[Tensor, "b c T H W"]:
-    """Grey levels 0 to 255, repeated over the channels, less `MEAN` and over `DEVIATION`."""
-    mean, deviation = (rearrange(torch.tensor(of[channels]), "c -> c 1 1 1") for of in (MEAN, DEVIATION))
-    return (repeat(frames / 255, "b T H W -> b c T H W", c=channels) - mean) / deviation
+    """Grey levels 0 to 255, repeated over the channels, less `MEAN` and over `DEVIATION`: one product and sum."""
+    mean, deviation = (torch.tensor(of[channels], device=frames.device) for of in (MEAN, DEVIATION))
+    scale, shift = (rearrange(one, "c -> c 1 1 1") for one in (1 / (255 * deviation), -mean / deviation))
+    return torch.addcmul(shift, rearrange(frames, "b T H W -> b 1 T H W"), scale)
 
 
 def _frames(of: UInt8[np.ndarray, "F S S"], entry: Entry, indices: Int[np.ndarray, " T"]) -> UInt8[Tensor, "T S S"]:

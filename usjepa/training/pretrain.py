@@ -10,7 +10,7 @@ from jaxtyping import Bool
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from usjepa.data.clips import training_clips
+from usjepa.data.clips import Augmentation, resident, training_clips
 from usjepa.data.prepare import Store
 from usjepa.errors import InputError
 from usjepa.evaluation.health import content_spread, effective_rank, spread
@@ -45,14 +45,14 @@ def new_jepa(recipe: PretrainRecipe) -> JEPA:
 def pretrain(
     recipe: PretrainRecipe, store: Store, run: Run, device: torch.device, *, shows_progress: bool = True
 ) -> JEPA:
-    """Train to the recipe's last step, or from the run's checkpoint on; a finished run is only read.
+    """Train on train and unlabelled films to the recipe's last step, or from the run's checkpoint on.
 
-    The log holds, every `log_every` steps, both loss terms, the chance level of Eq. 3 for the masks drawn, gradient
-    norms, and spread, content spread and effective rank of the teacher's normalised features. Raises InputError for a
-    store that can't fill a batch, and FloatingPointError *before* a step whose loss or gradient is not finite, with
-    the last checkpoint left intact.
+    A finished run is only read. The log holds, every `log_every` steps, both loss terms, the chance level of Eq. 3
+    for the masks drawn, gradient norms, and spread, content spread and effective rank of the teacher's normalised
+    features. Raises InputError for a store that can't fill a batch, and FloatingPointError *before* a step whose loss
+    or gradient is not finite, with the last checkpoint left intact.
     """
-    clips = store.select("train")
+    clips = [entry for entry in store.entries if entry.split in ("train", "unlabelled")]
     if len(clips) < recipe.batch:
         raise InputError(f"batch: expected at most the {len(clips)} clips of the store, got {recipe.batch}. Lower it.")
     jepa = new_jepa(recipe).to(device)
@@ -60,12 +60,12 @@ def pretrain(
     done = _restore(jepa, optimiser, run)
     quiet = run.done or not shows_progress
     steps = tqdm(range(done, recipe.steps), "pretrain", total=recipe.steps, initial=done, disable=quiet)
+    frames, vary = resident(store, device), Augmentation(recipe.crop_area, recipe.crop_aspect, recipe.flips)
     started = time.perf_counter()
     for step in steps:
         entries = [clips[k] for k in batch_order(recipe.seed, step, batch=recipe.batch, clips=len(clips))]
-        crop = (recipe.crop_area, recipe.crop_aspect)
-        clip = training_clips(store, entries, recipe.clip, crop, generator(recipe.seed, Stream.CLIPS, step))
-        within = in_sector(clip, tubelet_of(recipe.model)) if recipe.sector_only else None
+        clip = training_clips(frames, entries, recipe.clip, vary, generator(recipe.seed, Stream.CLIPS, step))
+        within = in_sector(clip, tubelet_of(recipe.model)).cpu() if recipe.sector_only else None
         masks = draw_masks(jepa, step, within)
         with autocast(device):
             terms = jepa(clip.to(device), _to(masks, device), generator(recipe.seed, Stream.PAIRS, step))

@@ -1,15 +1,17 @@
 """The downstream loop: frozen features computed once, then probe and decoder by cross-entropy."""
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import pandas as pd
 import torch
+from einops import reduce
 from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn import functional
 from tqdm.auto import tqdm
 
-from usjepa.data.clips import frame_indices, whole_clips, whole_labels
+from usjepa.data.clips import frame_indices, trusted_frames, whole_clips, whole_labels
 from usjepa.data.store import Entry, Store
 from usjepa.errors import InputError
 from usjepa.evaluation.metrics import Counts, confusion, counts
@@ -23,6 +25,13 @@ from usjepa.training.schedules import cosine, set_rates_
 from usjepa.training.streams import Stream, batch_order, generator
 
 FEATURE_BATCH = 16
+
+
+class Truth(NamedTuple):
+    """Label maps, and 1 for each frame whose map may train: 0 for a clip's repeats and for frames without a label."""
+
+    labels: UInt8[Tensor, "k T H W"]
+    trust: Float[Tensor, "k T"]
 
 
 def new_segmenter(recipe: SegmentRecipe) -> Segmenter:
@@ -50,7 +59,7 @@ def train_segmenter(
     features = features_of(encoder, store, labelled, recipe.clip)
     segmenter.standardise.fit_(features)
     run.resume()
-    _fit(segmenter, recipe, features, whole_labels(store, labelled, recipe.clip), run, shows_progress)
+    _fit(segmenter, recipe, features, truth_of(store, labelled, recipe.clip), run, shows_progress)
     run.save({"step": recipe.steps, "segmenter": segmenter.state_dict()})
     run.finish(evaluate(segmenter, encoder, store, store.select("test"), recipe.clip))
     return segmenter
@@ -60,17 +69,19 @@ def _fit(
     segmenter: Segmenter,
     recipe: SegmentRecipe,
     features: Float[Tensor, "k n d"],
-    labels: UInt8[Tensor, "k T H W"],
+    truth: Truth,
     run: Run,
     shows_progress: bool,
 ) -> None:
-    """AdamW on the pixels' cross-entropy, the rate falling from its peak to 0 (section 3.1)."""
+    """AdamW on the cross-entropy of trusted frames' pixels, the rate falling from its peak to 0 (section 3.1)."""
     device = features.device
     optimiser = adamw(segmenter.probe, segmenter.decoder)
     for step in tqdm(range(recipe.steps), desc="segment", disable=not shows_progress):
         chosen = batch_order(recipe.seed, step, batch=recipe.batch, clips=len(features))
         with autocast(device):
-            loss = functional.cross_entropy(segmenter(features[chosen]), labels[chosen].long().to(device))
+            labels, trust = truth.labels[chosen].long().to(device), truth.trust[chosen].to(device)
+            wrong = functional.cross_entropy(segmenter(features[chosen]), labels, reduction="none")
+            loss = (reduce(wrong, "k T H W -> k T", "mean") * trust).sum() / trust.sum().clamp(min=1)
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         if not torch.isfinite(loss):
@@ -108,14 +119,22 @@ def evaluate(
     labelled = [entry for entry in entries if entry.is_labelled]
     if not labelled:
         raise InputError(f"{store.folder}: expected labelled videos to score, found none. Prepare a labelled split.")
-    predicted = segment_entries(segmenter, encoder, store, labelled, clip)
-    return counts_table(predicted, whole_labels(store, labelled, clip), labelled, clip)
+    return counts_table(segment_entries(segmenter, encoder, store, labelled, clip), store, labelled, clip)
+
+
+def truth_of(store: Store, entries: Sequence[Entry], clip: ClipSpec) -> Truth:
+    """What is known of these entries' clips. Raises InputError if not one of their frames has a label."""
+    truth = Truth(whole_labels(store, entries, clip), trusted_frames(store, entries, clip))
+    if not truth.trust.any():
+        raise InputError(f"clip: expected frames with labels, got none by {clip}. Take another policy or more frames.")
+    return truth
 
 
 def counts_table(
-    predicted: UInt8[Tensor, "k T H W"], true: UInt8[Tensor, "k T H W"], entries: Sequence[Entry], clip: ClipSpec
+    predicted: UInt8[Tensor, "k T H W"], store: Store, entries: Sequence[Entry], clip: ClipSpec
 ) -> pd.DataFrame:
-    """Counts of the four structures as rows, for predictions of any kind."""
+    """Counts of the four structures as rows, for predictions of any kind; frames that can't be trusted have none."""
+    true, trust = truth_of(store, entries, clip)
     of = counts(confusion(predicted, true, len(STRUCTURES)))
     rows = [
         {"video": entry.name, "patient": entry.patient, "view": entry.view, "frame": frame}
@@ -123,6 +142,7 @@ def counts_table(
         | {name: int(getattr(of, name)[k, slot, s]) for name in Counts._fields}
         for k, entry in enumerate(entries)
         for slot, frame in enumerate(frame_indices(entry.length, clip).tolist())
+        if trust[k, slot]
         for s, structure in enumerate(STRUCTURES)
     ]
     return pd.DataFrame(rows)
