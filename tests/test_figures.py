@@ -55,7 +55,7 @@ def test_the_curves_show_the_chance_level() -> None:
 def test_a_policy_has_a_dot_a_distinct_frame_larger_where_it_repeats(frames: np.ndarray) -> None:
     policies = {"paper": np.array([0, 2, 3, 3, 3]), "uniform": np.array([0, 1, 2, 3])}
     top, below = m_mode(frames[:, :, 4].T, policies, interval_s=0.02).axes
-    assert top.get_ylabel() == "depth, pixels"
+    assert top.get_ylabel() == "position, pixels"
     dots = below.collections[0]
     assert dots.get_offsets()[:, 0].tolist() == [10.0, 50.0, 70.0]
     assert dots.get_sizes().tolist() == [25, 25, 75]

@@ -80,8 +80,8 @@ def film_strip(frames: Sequence[np.ndarray], titles: Sequence[str], rows: int = 
     return figure
 
 
-def m_mode(trace: UInt8[np.ndarray, "H T"], marks: Mapping[str, Int[np.ndarray, " K"]], interval_s: float) -> Figure:
-    """One image column against time, and below it a row of dots a policy: where its frames were taken.
+def m_mode(trace: UInt8[np.ndarray, "W T"], marks: Mapping[str, Int[np.ndarray, " K"]], interval_s: float) -> Figure:
+    """One line of pixels against time, and below it a row of dots a policy: where its frames were taken.
 
     Frames that a policy takes more than once are drawn larger.
     """
@@ -90,7 +90,7 @@ def m_mode(trace: UInt8[np.ndarray, "H T"], marks: Mapping[str, Int[np.ndarray, 
         top, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     duration_ms = 1000 * interval_s * trace.shape[1]
     top.imshow(trace, cmap="gray", aspect="auto", extent=(0, duration_ms, trace.shape[0], 0), interpolation="nearest")
-    top.set(ylabel="depth, pixels")
+    top.set(ylabel="position, pixels")
     top.grid(visible=False)
     for row, indices in enumerate(marks.values()):
         taken, times = np.unique(indices, return_counts=True)
