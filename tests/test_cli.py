@@ -75,7 +75,7 @@ def test_ctrl_c_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, capsys) -> No
 
     monkeypatch.setattr("usjepa.cli.write_phantom", stopped)
     assert main(["data", "phantom", "anywhere"]) == 130
-    assert "goes on from the last checkpoint" in said(capsys)[1]
+    assert "pre-training goes on and the rest starts over" in said(capsys)[1]
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"usjepa: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\nusjepa: stopped; the same command goes on from the last checkpoint.", file=sys.stderr)
+        print("\nusjepa: stopped. Given again, pre-training goes on and the rest starts over.", file=sys.stderr)
         return 130
 
 
