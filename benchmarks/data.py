@@ -26,7 +26,7 @@ from usjepa.data.phantom.beat import examine, render
 from usjepa.data.phantom.tree import write_patient
 from usjepa.data.prepare import prepare, to_square
 from usjepa.data.store import Entry, Store
-from usjepa.recipe import ClipSpec
+from usjepa.spec import ClipSpec
 
 PATIENTS = 6
 CLIP = ClipSpec(frames=16, size_px=224, channels=3, policy="uniform")

@@ -9,7 +9,9 @@ import torch
 from usjepa.data.prepare import prepare
 from usjepa.data.sequence import UltrasoundSequence
 from usjepa.data.store import Store
-from usjepa.recipe import LONG_RANGE, SHORT_RANGE, ClipSpec, ModelSpec, PretrainRecipe, SegmentRecipe
+from usjepa.recipe import PretrainRecipe, SegmentRecipe, Untrained
+from usjepa.spec import LONG_RANGE, SHORT_RANGE, ClipSpec, ModelSpec
+from usjepa.training.workspace import Workspace
 
 torch.set_num_threads(1)
 
@@ -29,6 +31,7 @@ def micro() -> SegmentRecipe:
     start = PretrainRecipe(
         clip=clip,
         model=model,
+        prediction_weight=0.25,
         masks=(SHORT_RANGE, replace(LONG_RANGE, spatial_scale=0.5)),
         pairs=20,
         batch=3,
@@ -39,8 +42,20 @@ def micro() -> SegmentRecipe:
         save_every=4,
     )
     return SegmentRecipe(
-        start=start, clip=replace(clip, policy="uniform"), decoder_width=8, batch=3, steps=10, log_every=2
+        start=start, clip=replace(clip, policy="uniform"), decoder_width=8, batch=3, steps=10, log_every=2, save_every=4
     )
+
+
+@pytest.fixture(scope="session")
+def random(micro: SegmentRecipe) -> SegmentRecipe:
+    """The same with the encoder at its random start."""
+    return replace(micro, start=Untrained(clip=micro.start.clip, model=micro.start.model))
+
+
+@pytest.fixture
+def space(squares: Store, root: Path) -> Workspace:
+    """A workspace of the squares, on the CPU, without progress bars."""
+    return Workspace(squares, root, torch.device("cpu"), shows_progress=False)
 
 
 def sequences() -> Iterator[UltrasoundSequence]:

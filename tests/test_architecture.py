@@ -11,11 +11,12 @@ import pytest
 import torch
 
 import usjepa
-from usjepa import recipe as recipes
+from usjepa import spec as specs
 from usjepa.data import clips
 from usjepa.model.jepa import JEPA
 from usjepa.model.segmenter import Segmenter
-from usjepa.recipe import ClipSpec, MaskSpec, ModelSpec, PretrainRecipe, SegmentRecipe
+from usjepa.recipe import PretrainRecipe, Published, SegmentRecipe, Untrained, VideoMAERecipe
+from usjepa.spec import ClipSpec, DecoderSpec, MaskSpec, ModelSpec
 
 PACKAGE = Path(usjepa.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -24,12 +25,34 @@ TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in MOD
 ALLOWED = {
     "usjepa.errors": (),
     "usjepa.structures": (),
-    "usjepa.recipe": ("usjepa.errors",),
+    "usjepa.files": (),
+    "usjepa.spec": ("usjepa.errors",),
+    "usjepa.recipe": ("usjepa.errors", "usjepa.spec"),
     "usjepa.recipe_file": ("usjepa.errors", "usjepa.recipe"),
-    "usjepa.catalogue": ("usjepa.errors", "usjepa.structures", "usjepa.recipe"),
+    "usjepa.profiles": ("usjepa.spec", "usjepa.recipe"),
+    "usjepa.catalogue": ("usjepa.errors", "usjepa.recipe", "usjepa.profiles"),
     "usjepa.losses": ("usjepa.model.tokens",),
-    "usjepa.data": ("usjepa.errors", "usjepa.structures", "usjepa.recipe", "usjepa.data"),
-    "usjepa.model": ("usjepa.errors", "usjepa.structures", "usjepa.recipe", "usjepa.losses", "usjepa.model"),
+    "usjepa.data": ("usjepa.errors", "usjepa.structures", "usjepa.files", "usjepa.spec", "usjepa.data"),
+    "usjepa.model": (
+        "usjepa.errors",
+        "usjepa.structures",
+        "usjepa.spec",
+        "usjepa.recipe",
+        "usjepa.losses",
+        "usjepa.model",
+    ),
+    "usjepa.weights": (
+        "usjepa.errors",
+        "usjepa.files",
+        "usjepa.spec",
+        "usjepa.recipe",
+        "usjepa.recipe_file",
+        "usjepa.losses",
+        "usjepa.model",
+        "usjepa.weights",
+        "usjepa.training.device",
+        "usjepa.training.schedules",
+    ),
     "usjepa.evaluation": ("usjepa.errors", "usjepa.structures", "usjepa.recipe", "usjepa.evaluation"),
     "usjepa.present": ("usjepa.errors", "usjepa.structures", "usjepa.recipe", "usjepa.evaluation", "usjepa.present"),
 }
@@ -54,7 +77,9 @@ def test_imports_follow_the_arrows(room: str) -> None:
 
 
 def test_recipes_and_the_commands_help_need_no_torch() -> None:
-    for name in ("usjepa.recipe", "usjepa.recipe_file", "usjepa.catalogue", "usjepa.cli", "usjepa.errors"):
+    light = ("spec", "recipe", "recipe_file", "profiles", "catalogue", "cli", "errors")
+    commands = [name for name in MODULES if name.startswith("usjepa.commands")]
+    for name in (*(f"usjepa.{one}" for one in light), *commands):
         top = [node for node in TREES[name].body if isinstance(node, ast.Import | ast.ImportFrom)]
         names = {alias.name for node in top if isinstance(node, ast.Import) for alias in node.names}
         names |= {node.module or "" for node in top if isinstance(node, ast.ImportFrom)}
@@ -91,7 +116,9 @@ def test_importing_seeds_nothing_and_opens_nothing(name: str) -> None:
             assert not called & effects, f"{name} calls {called & effects} when imported"
 
 
-@pytest.mark.parametrize("kind", [ClipSpec, ModelSpec, PretrainRecipe, SegmentRecipe])
+@pytest.mark.parametrize(
+    "kind", [ClipSpec, DecoderSpec, ModelSpec, Published, Untrained, PretrainRecipe, VideoMAERecipe, SegmentRecipe]
+)
 def test_every_constructor_works_with_its_defaults(kind: type) -> None:
     assert dataclasses.is_dataclass(kind())
 
@@ -103,10 +130,13 @@ def test_every_model_is_built_from_the_default_recipes() -> None:
     assert segmenter.grid == (8, 14, 14)
 
 
-@pytest.mark.parametrize("kind", [ClipSpec, MaskSpec, ModelSpec, PretrainRecipe, SegmentRecipe])
+@pytest.mark.parametrize(
+    "kind",
+    [ClipSpec, DecoderSpec, MaskSpec, ModelSpec, Published, Untrained, PretrainRecipe, VideoMAERecipe, SegmentRecipe],
+)
 def test_every_field_of_a_recipe_is_read(kind: type) -> None:
     """A knob that turns nothing is a lie. Reading it in its own validation does not count."""
-    readers = MODULES.keys() - {"usjepa.recipe", "usjepa.catalogue"}
+    readers = MODULES.keys() - {"usjepa.spec", "usjepa.recipe", "usjepa.profiles", "usjepa.catalogue"}
     reading = "\n".join(MODULES[name].read_text(encoding="utf-8") for name in readers)
     for field in dataclasses.fields(kind):
         if field.name != "kind":
@@ -139,5 +169,5 @@ def test_the_public_names_exist_and_are_documented() -> None:
 
 
 def test_the_policies_of_the_recipe_are_those_that_are_built() -> None:
-    for policy in recipes.Policy.__args__:
+    for policy in specs.Policy.__args__:
         assert len(clips.frame_indices(80, ClipSpec(policy=policy))) == 16

@@ -27,7 +27,11 @@ def test_phantom_prepare_and_run_make_one_path(tmp_path: Path, capsys, micro: Se
     first = said(capsys)[0]
     assert recipe_hash(micro) in first
     assert "over structures" in first
-    assert {path.name for path in Path(runs).iterdir()} == {recipe_hash(micro), recipe_hash(micro.start)}
+    assert {path.name for path in Path(runs).iterdir()} == {
+        recipe_hash(micro),
+        recipe_hash(micro.start),
+        "features",
+    }
     assert main(arguments) == 0
     assert said(capsys)[0] == first
 
@@ -46,8 +50,8 @@ def test_wrong_input_is_one_line_and_exit_code_2(tmp_path: Path, squares: Store,
     (tmp_path / "wrong.json").write_text(json.dumps(wrong))
     store = str(squares.folder)
     cases = {
-        "recipe: expected one of random, vjepa": ["run", "vjepaa", "--data", store],
-        "profile: expected one of tiny, paper": ["run", "vjepa", "--profile", "huge", "--data", store],
+        "recipe: expected one of random, vjepa-start": ["run", "vjepaa", "--data", store],
+        "profile: expected one of tiny, small, paper": ["run", "vjepa", "--profile", "huge", "--data", store],
         "nowhere: expected a prepared store": ["run", "vjepa", "--data", str(tmp_path / "nowhere")],
         "lambda of Eq. 4": ["run", str(tmp_path / "wrong.json"), "--data", store],
         "none.json: expected a recipe file": ["run", str(tmp_path / "none.json"), "--data", store],
@@ -65,17 +69,17 @@ def test_wrong_input_is_one_line_and_exit_code_2(tmp_path: Path, squares: Store,
 
 
 def test_the_batch_larger_than_the_store_is_said(tmp_path: Path, squares: Store, capsys) -> None:
-    assert main(["run", "vjepa", "--data", str(squares.folder), "--runs", str(tmp_path)]) == 2
-    assert "batch: expected at most the 6 clips" in said(capsys)[1]
+    assert main(["run", "supervised", "--data", str(squares.folder), "--runs", str(tmp_path), "--fraction", "0.5"]) == 2
+    assert "batch: expected at most the 3 labelled clips" in said(capsys)[1]
 
 
 def test_ctrl_c_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     def stopped(options: object) -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("usjepa.cli.write_phantom", stopped)
+    monkeypatch.setattr("usjepa.commands.data.write_phantom", stopped)
     assert main(["data", "phantom", "anywhere"]) == 130
-    assert "pre-training goes on and the rest starts over" in said(capsys)[1]
+    assert "Give the same command again to go on" in said(capsys)[1]
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,8 @@ from usjepa.data.clips import (
 from usjepa.data.prepare import prepare
 from usjepa.data.store import Store
 from usjepa.errors import InputError
-from usjepa.recipe import ClipSpec, SegmentRecipe
+from usjepa.recipe import SegmentRecipe
+from usjepa.spec import ClipSpec
 
 PAPER = ClipSpec()
 CPU = torch.device("cpu")

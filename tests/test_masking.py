@@ -8,7 +8,7 @@ import torch
 from usjepa.errors import InputError
 from usjepa.model.masking import block_size, draw_hidden, in_sector, multiblock, multiblock_raster, thin
 from usjepa.model.tokens import TokenGrid, Tubelet, coordinates
-from usjepa.recipe import LONG_RANGE, SHORT_RANGE, MaskSpec
+from usjepa.spec import LONG_RANGE, SHORT_RANGE, MaskSpec
 
 GRID = TokenGrid(8, 14, 14)
 PUBLISHED = json.loads((Path(__file__).parent / "fixtures" / "vjepa_mask_statistics.json").read_text())

@@ -7,7 +7,8 @@ from usjepa.losses import combined_loss, localisation_loss, prediction_loss, rel
 from usjepa.model.encoder import Encoder
 from usjepa.model.localiser import chance_level
 from usjepa.model.tokens import TokenGrid, token_grid
-from usjepa.recipe import ClipSpec, ModelSpec, PretrainRecipe, SegmentRecipe
+from usjepa.recipe import PretrainRecipe, SegmentRecipe
+from usjepa.spec import ClipSpec, ModelSpec
 
 SHAPES = [(2, 3, 4), (3, 5, 2), (4, 1, 7)]
 GRIDS = [TokenGrid(8, 14, 14), TokenGrid(3, 10, 10), TokenGrid(2, 5, 3)]

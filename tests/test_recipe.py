@@ -5,12 +5,23 @@ from pathlib import Path
 import pytest
 
 from usjepa.errors import InputError
-from usjepa.recipe import ClipSpec, MaskSpec, ModelSpec, PretrainRecipe, SegmentRecipe
+from usjepa.recipe import PretrainRecipe, Published, SegmentRecipe, Untrained, VideoMAERecipe
 from usjepa.recipe_file import from_json, read_recipe, recipe_hash, to_json
+from usjepa.spec import ClipSpec, MaskSpec, ModelSpec
 
 
-@pytest.mark.parametrize("recipe", [PretrainRecipe(), SegmentRecipe(), SegmentRecipe(is_random=True, seed=3)])
-def test_json_gives_the_recipe_back(recipe: PretrainRecipe | SegmentRecipe) -> None:
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        PretrainRecipe(),
+        PretrainRecipe(start=PretrainRecipe(scenes=7)),
+        VideoMAERecipe(start=Untrained(seed=2)),
+        SegmentRecipe(),
+        SegmentRecipe(start=Untrained(seed=3), seed=3),
+        SegmentRecipe(start=Published()),
+    ],
+)
+def test_json_gives_the_recipe_back(recipe: PretrainRecipe | VideoMAERecipe | SegmentRecipe) -> None:
     assert from_json(to_json(recipe)) == recipe
 
 
@@ -24,11 +35,11 @@ def test_the_hash_is_of_the_values_not_of_how_they_were_written() -> None:
 
 def test_an_unknown_field_is_named() -> None:
     text = to_json(SegmentRecipe()).replace('"pairs"', '"pears"')
-    with pytest.raises(InputError, match=r"mine.json: .*start\.pears"):
+    with pytest.raises(InputError, match=r"mine.json: .*start\.vjepa\.pears"):
         from_json(text, "mine.json")
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"kind": "pretrain", "steps": "many"}', "<html>"])
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"kind": "vjepa", "steps": "many"}', "<html>"])
 def test_text_that_is_no_recipe_is_refused(text: str) -> None:
     with pytest.raises(InputError, match="mine.json: expected a recipe"):
         from_json(text, "mine.json")
@@ -61,7 +72,17 @@ def test_a_file_is_read(tmp_path: Path) -> None:
         (lambda: MaskSpec(blocks=1, spatial_scale=1.0), "masks.spatial_scale"),
         (lambda: ModelSpec(width=100), "model.width: expected a multiple of twice the 16 heads, got 100"),
         (lambda: ModelSpec(patch_px=14), "model.patch_px: expected a power of two"),
-        (lambda: SegmentRecipe(clip=ClipSpec(frames=8)), "clip: expected the pre-training's"),
+        (
+            lambda: MaskSpec(blocks=1, spatial_scale=0.1, multiple=8),
+            "masks.least_context: expected at least .*8, got 1",
+        ),
+        (lambda: SegmentRecipe(clip=ClipSpec(frames=8)), "clip: expected the start's"),
+        (lambda: SegmentRecipe(start=Untrained(), judges="student"), "judges: expected 'teacher'"),
+        (lambda: SegmentRecipe(fraction=0.0), "fraction: expected a share"),
+        (lambda: PretrainRecipe(start=Untrained(model=ModelSpec(depth=12))), "model: expected the start's own"),
+        (lambda: PretrainRecipe(sector_only=True, thinning="raster"), "thinning: expected 'random'"),
+        (lambda: VideoMAERecipe(mask_ratio=1.0), "mask_ratio: expected a share"),
+        (lambda: Published(family="videomae"), "model.positions: expected '1d' for videomae"),
         (lambda: SegmentRecipe(steps=0), "steps: expected at least 1"),
     ],
 )

@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from usjepa.model.segmenter import Segmenter, Standardiser
-from usjepa.recipe import ModelSpec, PretrainRecipe, SegmentRecipe
+from usjepa.recipe import PretrainRecipe, SegmentRecipe
+from usjepa.spec import ModelSpec
 
 
 @pytest.fixture

@@ -1,73 +1,97 @@
-"""Which runs exist: a name and a profile give a recipe.
+"""Which runs exist: a name, a profile, a seed and a share of the labels give a recipe."""
 
-`paper` is the protocol of section 3.1, from a random start: published weights can't be loaded yet. `tiny` is the same
-method at a size that one core trains in half a minute: 6 frames of 40 x 40, patches of 4, so that a token is a tenth of
-the width (the paper's is a fourteenth).
-"""
-
+from collections.abc import Iterable
 from dataclasses import replace
+from typing import NamedTuple
 
 from usjepa.errors import InputError
-from usjepa.recipe import LONG_RANGE, SHORT_RANGE, ClipSpec, ModelSpec, PretrainRecipe, SegmentRecipe
+from usjepa.profiles import PROFILES, Profile
+from usjepa.recipe import Localise, PretrainRecipe, SegmentRecipe, Start, Untrained
 
-PAPER = SegmentRecipe()
+LAMBDAS = (1.0, 0.9, 0.75, 0.5, 0.25, 0.0)
+"""Of Eq. 4: the four of Table 1, and both ends, which it leaves out."""
+FROZEN = {"": 0.0, "-12b": 12 / 24, "-16b": 16 / 24}
+"""Share of the encoder's blocks that is frozen: 12 and 16 of 24, at another depth the same share, rounded."""
 
-TINY_CLIP = ClipSpec(frames=6, step_frames=3, size_px=40, channels=1, policy="dense")
-TINY = SegmentRecipe(
-    start=PretrainRecipe(
-        clip=TINY_CLIP,
-        model=ModelSpec(
-            width=64,
-            depth=4,
-            heads=2,
-            patch_px=4,
-            predictor_width=48,
-            predictor_depth=2,
-            head_width=64,
-            init_std=None,
-        ),
-        masks=(replace(SHORT_RANGE, least_context=75), replace(LONG_RANGE, least_context=30)),
-        batch=8,
-        steps=250,
-        warmup_steps=20,
-        rate_peak=5e-4,
-        momentum=(0.99, 1.0),
-        weight_decay=(0.05, 0.05),
-        log_every=10,
-        save_every=50,
-    ),
-    clip=replace(TINY_CLIP, policy="uniform"),
-    decoder_width=32,
-    batch=4,
-    steps=300,
-    rate_peak=4e-3,
-    log_every=10,
-)
 
-PROFILES = {"tiny": TINY, "paper": PAPER}
-# Name: lambda of Eq. 4, the share of the encoder's blocks that is frozen, and whether pre-training is left out.
-NAMES = {
-    "random": (0.25, 0.0, True),
-    "vjepa": (1.0, 0.0, False),
-    "vjepa-ll": (0.25, 0.0, False),
-    "vjepa-12b": (1.0, 12 / 24, False),
-    "vjepa-12b-ll": (0.25, 12 / 24, False),
-    "vjepa-16b": (1.0, 16 / 24, False),
-    "vjepa-16b-ll": (0.25, 16 / 24, False),
+class Adaptation(NamedTuple):
+    """V-JEPA's pre-training on ultrasound as a row of a table: what differs from the profile's own."""
+
+    prediction_weight: float
+    frozen_share: float = 0.0
+    localise: Localise = "predicted"
+    rate_factor: float = 1.0
+    sector_only: bool = False
+
+
+TABLE_1 = {
+    f"vjepa{name}-lambda{weight:g}": Adaptation(weight, share) for name, share in FROZEN.items() for weight in LAMBDAS
 }
+TABLE_2 = {
+    f"vjepa{name}{ending}": Adaptation(weight, share)
+    for name, share in FROZEN.items()
+    for ending, weight in (("", 1.0), ("-ll", 0.25))
+}
+# Where does the answer to Eq. 3 come from, and what does its gradient do? As vjepa-ll but for one thing each.
+CONTROLS = {
+    "ll-frozen": Adaptation(0.25, 1.0),
+    "ll-zeroed": Adaptation(0.25, localise="zeroed"),
+    "ll-detached": Adaptation(0.25, localise="detached"),
+    "ll-context": Adaptation(0.25, localise="context"),
+    "ll-placeless": Adaptation(0.25, localise="placeless"),
+    "vjepa-slow": Adaptation(1.0, rate_factor=1 / 3),
+    "vjepa-sector": Adaptation(1.0, sector_only=True),
+    "ll-sector": Adaptation(0.25, sector_only=True),
+}
+ADAPTATIONS = {**TABLE_2, **TABLE_1, **CONTROLS}
+# Rows without pre-training on ultrasound: the frozen random encoder, the start encoders as they are, and a ViT trained
+# from scratch together with its probe.
+UNADAPTED = ("random", "vjepa-start", "videomae-start", "supervised")
+NAMES = (*UNADAPTED, "videomae", *ADAPTATIONS)
 
 
-def named_recipe(name: str, profile: str = "tiny", *, seed: int = 0) -> SegmentRecipe:
-    """A row of Table 2, or the frozen random encoder, with the pre-training that it builds on.
+def named_recipe(
+    name: str, profile: str = "tiny", *, seed: int = 0, fraction: float = 1.0, draw: int = 0
+) -> SegmentRecipe:
+    """A row of Table 1 or 2, of the controls, or one without pre-training on ultrasound, with all it builds on.
 
-    12b and 16b freeze 12 and 16 of 24 blocks, and at another depth the same share, rounded. Raises InputError, with
-    the names there are, for an unknown name or profile.
+    Seeds are paired: runs of one seed share data order, masks and probe; all share one start. Raises InputError, with
+    what there is, for an unknown name, profile or share of the labels.
     """
-    for given, known, what in ((name, NAMES, "recipe"), (profile, PROFILES, "profile")):
-        if given not in known:
-            raise InputError(f"{what}: expected one of {', '.join(known)}; got {given!r}. Choose one of these.")
-    prediction_weight, frozen_share, is_random = NAMES[name]
+    _require_known(name, NAMES, "recipe")
+    _require_known(profile, PROFILES, "profile")
     chosen = PROFILES[profile]
-    frozen = round(frozen_share * chosen.start.model.depth)
-    start = replace(chosen.start, prediction_weight=prediction_weight, frozen_blocks=frozen, seed=seed)
-    return replace(chosen, start=start, is_random=is_random, seed=seed)
+    _require_known(fraction, chosen.steps, "fraction")
+    shared = replace(chosen.judge, steps=chosen.steps[fraction], fraction=fraction, draw=draw, seed=seed)
+    judge = replace(shared, start=_start(name, chosen, seed))
+    return judge if name != "supervised" else replace(judge, trains_encoder=True, rate_peak=chosen.supervised_rate)
+
+
+def _start(name: str, profile: Profile, seed: int) -> Start:
+    """Where the encoder of this row comes from."""
+    if name in ("random", "supervised"):
+        return Untrained(clip=profile.judge.start.clip, model=profile.vjepa.model, seed=seed)
+    if name == "videomae":
+        return replace(profile.videomae, seed=seed)
+    if name in ADAPTATIONS:
+        return _adapted(profile.vjepa, ADAPTATIONS[name], seed)
+    start = (profile.vjepa if name == "vjepa-start" else profile.videomae).start
+    assert start is not None
+    return start
+
+
+def _adapted(vjepa: PretrainRecipe, row: Adaptation, seed: int) -> PretrainRecipe:
+    return replace(
+        vjepa,
+        prediction_weight=row.prediction_weight,
+        frozen_blocks=round(row.frozen_share * vjepa.model.depth),
+        localise=row.localise,
+        rate_peak=row.rate_factor * vjepa.rate_peak,
+        sector_only=row.sector_only,
+        seed=seed,
+    )
+
+
+def _require_known(given: str | float, known: Iterable[str | float], what: str) -> None:
+    if given not in known:
+        raise InputError(f"{what}: expected one of {', '.join(map(str, known))}; got {given!r}. Choose one of these.")

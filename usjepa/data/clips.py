@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from usjepa.data.store import Entry, Store
 from usjepa.errors import InputError
-from usjepa.recipe import ClipSpec
+from usjepa.spec import ClipSpec
 
 # By number of channels, for grey levels in [0, 1]. Three: ImageNet's colours, which published weights expect.
 # One: all pixels of the phantom, of which half are black; off-centre input would bury the image under its mean.

@@ -9,7 +9,7 @@ from torch.utils.data import Dataset
 
 from usjepa.data.clips import whole_clips, whole_labels
 from usjepa.data.store import Entry, Store
-from usjepa.recipe import ClipSpec
+from usjepa.spec import ClipSpec
 
 
 class Example(NamedTuple):

@@ -1,4 +1,4 @@
-"""The video ViT: tubelets by a strided convolution, fixed 3D positions, timm's blocks, tokens dropped before them."""
+"""The video ViT: tubelets by a strided convolution, fixed positions, timm's blocks, tokens dropped before them."""
 
 import math
 from functools import partial
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from usjepa.errors import InputError
 from usjepa.model.tokens import TokenGrid, Tubelet, coordinates, take, token_grid
-from usjepa.recipe import ClipSpec, ModelSpec
+from usjepa.spec import ClipSpec, ModelSpec
 
 LayerNorm = partial(nn.LayerNorm, eps=1e-6)
 
@@ -37,6 +37,22 @@ def position_codes(grid: TokenGrid, width: int) -> Float[Tensor, "n d"]:
     angles = rearrange(coordinates(torch.arange(grid.n), grid).double(), "n a -> n a 1") * frequencies
     codes = torch.stack((angles.sin(), angles.cos()), dim=2)
     return rearrange(codes, "n a s k -> n (a s k)")[:, :width].float()
+
+
+def raster_codes(grid: TokenGrid, width: int) -> Float[Tensor, "n d"]:
+    """Fixed sine and cosine codes of the token's number alone, as VideoMAE's: sine and cosine in turn.
+
+    Column j has the angle n / 10000^(2 (j // 2) / width) (MCG-NJU/VideoMAE, modeling_finetune.py).
+    """
+    frequencies = 10_000 ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
+    angles = rearrange(torch.arange(grid.n), "n -> n 1") * frequencies
+    return rearrange(torch.stack((angles.sin(), angles.cos()), dim=2), "n k s -> n (k s)").float()
+
+
+def codes_of(model: ModelSpec, grid: TokenGrid, width: int) -> Float[Tensor, "1 n d"]:
+    """The model's kind of position codes for tokens of this width: of (t, i, j), or of the token's number."""
+    codes = position_codes if model.positions == "3d" else raster_codes
+    return rearrange(codes(grid, width), "n d -> 1 n d")
 
 
 def blocks_of(width: int, depth: int, heads: int) -> nn.ModuleList:
@@ -80,24 +96,26 @@ class Encoder(nn.Module):
         super().__init__()
         self.grid = grid_of(clip, model)
         self.patch_embed = TubeletEmbedding(clip.channels, model.width, tubelet_of(model))
-        self.register_buffer("pos_embed", rearrange(position_codes(self.grid, model.width), "n d -> 1 n d"))
+        self.register_buffer("pos_embed", codes_of(model, self.grid, model.width))
         self.blocks = blocks_of(model.width, model.depth, model.heads)
         self.norm = LayerNorm(model.width)
         initialise_(self, model.init_std)
 
     def forward(
-        self, clip: Float[Tensor, "b c T H W"], keep: Int[Tensor, "b k"] | None = None
+        self, clip: Float[Tensor, "b c T H W"], keep: Int[Tensor, "b k"] | None = None, *, has_positions: bool = True
     ) -> Float[Tensor, "b k d"]:
         """Features of the tokens at `keep`, or of all. The others are dropped *before* attention: never seen.
 
-        Raises InputError for a clip whose token grid is not the encoder's.
+        Without position codes, for a control of Eq. 3, nothing but the image says where a token is. Raises
+        InputError for a clip whose token grid is not the encoder's.
         """
         tokens = self.patch_embed(clip)
         if tokens.shape[1] != self.grid.n:
             raise InputError(
                 f"clip: expected {self.grid.n} tokens, {self.grid}; got {tokens.shape[1]}. Resize the clip."
             )
-        tokens = tokens + self.pos_embed
+        if has_positions:
+            tokens = tokens + self.pos_embed
         if keep is not None:
             tokens = take(tokens, keep)
         for block in self.blocks:

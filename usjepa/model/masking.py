@@ -10,7 +10,7 @@ from torch import Generator, Tensor
 
 from usjepa.errors import InputError
 from usjepa.model.tokens import TokenGrid, Tubelet, tubelets
-from usjepa.recipe import MaskSpec
+from usjepa.spec import MaskSpec
 
 MOST_DRAWS = 100
 
@@ -36,7 +36,7 @@ def multiblock(
     inside = torch.ones(batch, grid.n, dtype=torch.bool) if within is None else within
     hidden = draw_hidden(grid, spec, inside, generator)
     order = torch.rand(hidden.shape, generator=generator)
-    return Mask(thin(~hidden & inside, order), thin(hidden & inside, order))
+    return Mask(thin(~hidden & inside, order, spec.multiple), thin(hidden & inside, order, spec.multiple))
 
 
 def multiblock_raster(grid: TokenGrid, spec: MaskSpec, batch: int, generator: Generator) -> Mask:
@@ -46,6 +46,21 @@ def multiblock_raster(grid: TokenGrid, spec: MaskSpec, batch: int, generator: Ge
     """
     hidden = draw_hidden(grid, spec, torch.ones(batch, grid.n, dtype=torch.bool), generator)
     order = repeat(torch.arange(grid.n) / grid.n, "n -> b n", b=batch)
+    return Mask(thin(~hidden, order, spec.multiple), thin(hidden, order, spec.multiple))
+
+
+def tube(grid: TokenGrid, ratio: float, batch: int, generator: Generator) -> Mask:
+    """VideoMAE's masks: in each clip int(ratio i j) places are hidden, drawn at random, the same in all time slices.
+
+    Raises InputError for a ratio that hides none of a slice's places, or all.
+    """
+    places = grid.i * grid.j
+    count = int(ratio * places)
+    if not 0 < count < places:
+        raise InputError(f"mask_ratio: expected to hide some of {places} places, not all; got {ratio}. Change it.")
+    drawn = torch.rand(batch, places, generator=generator).argsort(dim=1) < count
+    hidden = repeat(drawn, "b k -> b (t k)", t=grid.t)
+    order = torch.zeros(hidden.shape)
     return Mask(thin(~hidden, order), thin(hidden, order))
 
 
@@ -83,7 +98,7 @@ def _draw_clip(
         in_rows = rearrange((rows >= tops) & (rows < tops + height), "k i -> k i 1")
         in_columns = rearrange((columns >= lefts) & (columns < lefts + width), "k j -> k 1 j")
         hidden = repeat((in_rows & in_columns).any(dim=0), "i j -> (t i j)", t=grid.t)
-        if (~hidden & inside).sum() >= spec.least_context and (hidden & inside).any():
+        if (~hidden & inside).sum() >= spec.least_context and (hidden & inside).sum() >= spec.multiple:
             return hidden
     raise InputError(
         f"masks: {spec.blocks} blocks of {spec.spatial_scale:.0%} leave fewer than {spec.least_context} of "
@@ -91,8 +106,12 @@ def _draw_clip(
     )
 
 
-def thin(member: Bool[Tensor, "b n"], order: Float[Tensor, "b n"]) -> Int[Tensor, "b k"]:
-    """Indices of each row's members, all rows cut to the shortest by keeping the lowest `order` in [0, 1)."""
-    count = int(member.sum(dim=1).min())
+def thin(member: Bool[Tensor, "b n"], order: Float[Tensor, "b n"], multiple: int = 1) -> Int[Tensor, "b k"]:
+    """Indices of each row's members, all rows cut to the shortest by keeping the lowest `order` in [0, 1).
+
+    The count is then cut to a multiple of `multiple`.
+    """
+    shortest = int(member.sum(dim=1).min())
+    count = shortest - shortest % multiple
     kept = order.masked_fill(~member, 2.0).argsort(dim=1)[:, :count]
     return kept.sort(dim=1).values

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from usjepa.model.encoder import LayerNorm, blocks_of, initialise_, position_codes
 from usjepa.model.masking import Mask
 from usjepa.model.tokens import TokenGrid, take
-from usjepa.recipe import ModelSpec
+from usjepa.spec import ModelSpec
 
 
 class Predictor(nn.Module):

@@ -4,10 +4,11 @@ import math
 
 import torch
 from einops import rearrange
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from usjepa.model.encoder import LayerNorm, grid_of
+from usjepa.model.tokens import take
 from usjepa.recipe import SegmentRecipe
 from usjepa.structures import STRUCTURES
 
@@ -51,10 +52,14 @@ class AttentiveProbe(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
         self.norm_out = LayerNorm(width)
 
-    def forward(self, features: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
-        """What each place of the grid has read from all tokens."""
+    def forward(
+        self, features: Float[Tensor, "b n d"], places: Int[Tensor, "b m"] | None = None
+    ) -> Float[Tensor, "b m d"]:
+        """What these places of the grid, or all, have read from all tokens."""
         tokens = self.norm_in(features)
         queries = tokens + self.position_queries
+        if places is not None:
+            queries = take(queries, places)
         attended, _ = self.attention(queries, tokens, tokens, need_weights=False)
         read = queries + attended
         probed: Tensor = self.norm_out(read + self.mlp(self.norm_mlp(read)))
@@ -87,3 +92,14 @@ class Segmenter(nn.Module):
         t, i, j = self.grid
         logits: Tensor = self.decoder(rearrange(tokens, "b (t i j) d -> b d t i j", t=t, i=i, j=j))
         return logits
+
+    def at(
+        self, features: Float[Tensor, "b n d"], places: Int[Tensor, "b m"] | None = None
+    ) -> Float[Tensor, "b m s p"]:
+        """The same logits of the tokens at `places`, or of all, `p` over a tubelet's frame, row and column.
+
+        A token's pixels come from it alone, so the tokens are set in one row and no others are decoded.
+        """
+        tokens = self.probe(self.standardise(features), places)
+        row: Tensor = self.decoder(rearrange(tokens, "b m d -> b d 1 1 m"))
+        return rearrange(row, "b s pt ph (m pw) -> b m s (pt ph pw)", m=tokens.shape[1])

@@ -31,10 +31,14 @@ def ema_update_(teacher: Encoder, student: Encoder, momentum: float) -> None:
 
 
 @torch.no_grad()
-def target_features(teacher: Encoder, clip: Float[Tensor, "b c T H W"]) -> Float[Tensor, "b n d"]:
+def target_features(
+    teacher: Encoder, clip: Float[Tensor, "b c T H W"], *, normalises: bool = True
+) -> Float[Tensor, "b n d"]:
     """sg(teacher(y)) of Eq. 1 for every token of the *whole* clip, layer-normalised over the width, as V-JEPA does.
 
     One pass serves every mask family; `take` picks the targets.
     """
-    features = teacher(clip)
+    features: Tensor = teacher(clip)
+    if not normalises:
+        return features
     return functional.layer_norm(features, features.shape[-1:], eps=1e-5)

@@ -1,32 +1,41 @@
 """A run's folder: named by its recipe's hash, written so that a kill at any moment loses nothing.
 
 It holds `recipe.json`, `environment.json` (versions, device, commit, the data's fingerprint), `log.csv` (named
-columns), `last.pt` (written beside and renamed), a downstream run's `videos.parquet`, and `done.json`, written last.
+columns), `last.pt`, a downstream run's `videos.parquet`, and `done.json`, written last. All but the log, which grows
+by whole rows, are written beside and renamed. Who trains holds `Run.locked()`; to read a run needs no lock.
 """
 
 import json
 import os
 import platform
-import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from importlib.metadata import version
+from io import StringIO
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import pandas as pd
-import torch
+from filelock import FileLock, Timeout
 
 from usjepa.errors import InputError
 from usjepa.recipe import AnyRecipe
 from usjepa.recipe_file import recipe_hash, to_json
+from usjepa.training.checkpoint import read_checkpoint, require_same, unwritten, write_checkpoint, write_whole
+from usjepa.training.environment import describe_environment
+from usjepa.training.workspace import Workspace
+from usjepa.training.world import World
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run's folder, open for writing. Made by `open_run`."""
+    """One run's folder. Made by `open_run`; call `resume`, `append`, `save` and `finish` while it is `locked`.
+
+    All that write raise InputError, naming the file, if the disk is full; what is there stays whole.
+    """
 
     folder: Path
+    recipe: AnyRecipe
 
     @property
     def done(self) -> bool:
@@ -38,45 +47,55 @@ class Run:
         """Whether the run has ended and left a table of videos."""
         return (self.folder / "videos.parquet").is_file()
 
+    @contextmanager
+    def locked(self, world: World) -> Iterator[None]:
+        """While this lasts, no other process trains this run; the kernel frees the lock of a process that is killed.
+
+        Of several processes the first holds it, for all. What killed processes left half-written is removed.
+        Raises InputError, without waiting, if another process trains this run.
+        """
+        with self._lock() if world.is_first else nullcontext():
+            world.wait()
+            yield
+
     def append(self, row: dict[str, int | float]) -> None:
         """Add one row, a value a name, to the log."""
         path = self.folder / "log.csv"
-        pd.DataFrame([row]).to_csv(path, mode="a", header=not path.exists(), index=False)
+        try:
+            pd.DataFrame([row]).to_csv(path, mode="a", header=not path.exists(), index=False)
+        except OSError as error:
+            raise unwritten(path, error) from error
 
     def log(self) -> pd.DataFrame:
-        """The log so far, a row a logged step."""
-        path = self.folder / "log.csv"
-        return pd.read_csv(path) if path.exists() else pd.DataFrame()
+        """The log so far, a row a logged step, without a last row that a kill cut short."""
+        rows = self._whole_rows()
+        return pd.read_csv(StringIO(rows)) if rows else pd.DataFrame()
 
     def save(self, state: dict[str, Any]) -> None:
-        """Replace the checkpoint by this one, or leave the old one whole."""
-        _replace(self.folder / "last.pt", lambda path: torch.save(state, path))
+        """Replace the checkpoint by this one, which holds its `step`, or leave the old one whole."""
+        write_checkpoint(self.folder / "last.pt", state, self.recipe)
 
     def resume(self) -> dict[str, Any] | None:
-        """The last checkpoint, or None before the first; rows of the log beyond it are cut. Never unpickles code.
+        """The last checkpoint, or None before the first; rows of the log from its step on are cut.
 
-        Raises InputError for a checkpoint that can't be read.
+        Raises InputError for a checkpoint that is damaged or another recipe's.
         """
         path = self.folder / "last.pt"
-        if not path.exists():
-            (self.folder / "log.csv").unlink(missing_ok=True)
-            return None
-        try:
-            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        except (UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
-            came = f"{path}: expected a checkpoint of plain tensors, got something else ({type(error).__name__})."
-            raise InputError(f"{came} Delete the run's folder and run it again.") from error
-        log = self.log()
-        if len(log):
-            kept = log[log["step"] < state["step"]]
-            _replace(self.folder / "log.csv", lambda path: kept.to_csv(path, index=False))
+        state = read_checkpoint(path, self.recipe) if path.exists() else None
+        self._cut_log(state["step"] if state else 0)
         return state
+
+    def final(self) -> dict[str, Any]:
+        """The checkpoint of a finished run. Raises InputError as `resume` does, and for a run that has not ended."""
+        if not self.done:
+            raise InputError(f"{self.folder}: expected a finished run, got an unfinished one. Run it to its end first.")
+        return read_checkpoint(self.folder / "last.pt", self.recipe)
 
     def finish(self, table: pd.DataFrame | None = None) -> None:
         """Close the run: its table, a row a video, frame and structure, if there is one, then `done.json`."""
         if table is not None:
-            _replace(self.folder / "videos.parquet", lambda path: table.to_parquet(path, index=False))
-        _replace(self.folder / "done.json", lambda path: path.write_text("{}\n"))
+            write_whole(self.folder / "videos.parquet", lambda path: table.to_parquet(path, index=False))
+        write_whole(self.folder / "done.json", lambda path: path.write_text("{}\n"))
 
     def table(self) -> pd.DataFrame:
         """The finished run's table. Raises InputError if the run has none yet."""
@@ -85,60 +104,66 @@ class Run:
             raise InputError(f"{path}: expected the table of a finished run, found none. Run it to its end first.")
         return pd.read_parquet(path)
 
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        path, holder = self.folder / ".lock", self.folder / ".holder"
+        try:
+            lock = FileLock(path, timeout=0).acquire()
+        except Timeout as error:
+            who = holder.read_text() if holder.exists() else "another process"
+            came = f"{self.folder}: expected a run that nobody trains, got one that {who} is training."
+            raise InputError(f"{came} Wait for it, or stop it and give the same command again.") from error
+        except OSError as error:
+            raise unwritten(path, error) from error
+        with lock:
+            for name in ("log.csv", "last.pt", "videos.parquet", "done.json", ".holder"):
+                for left in self.folder.glob(f".{name}.*"):
+                    left.unlink()
+            write_whole(holder, lambda path: path.write_text(f"process {os.getpid()} on {platform.node()}"))
+            yield
 
-def open_run(recipe: AnyRecipe, root: Path, *, fingerprint: str, device: torch.device) -> Run:
-    """The folder of this recipe's run below `root`, made if it isn't there, ready to go on if it is.
+    def _whole_rows(self) -> str:
+        path = self.folder / "log.csv"
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        return text[: text.rfind("\n") + 1]
 
-    Raises InputError if the folder holds another recipe or was run on other data.
+    def _cut_log(self, step: int) -> None:
+        """Keep the whole rows of steps before this one, digit for digit."""
+        path, rows = self.folder / "log.csv", self._whole_rows()
+        log = pd.read_csv(StringIO(rows), dtype=str, keep_default_na=False) if rows else pd.DataFrame({"step": []})
+        kept = log[log["step"].astype(int) < step]
+        if len(kept):
+            write_whole(path, lambda path: kept.to_csv(path, index=False))
+        else:
+            path.unlink(missing_ok=True)
+
+
+def open_run(recipe: AnyRecipe, workspace: Workspace) -> Run:
+    """The folder of this recipe's run below the workspace's root, made if it isn't there, ready to go on if it is.
+
+    Raises InputError if the folder holds another recipe, or was begun with other data or other published weights, or
+    can't be made.
     """
-    folder = root / recipe_hash(recipe)
-    folder.mkdir(parents=True, exist_ok=True)
-    environment = {"data": fingerprint, **describe_environment(device)}
-    _claim(folder / "recipe.json", to_json(recipe), "Move the folder away.")
-    if (path := folder / "environment.json").exists():
-        earlier = json.loads(path.read_text())["data"]
-        if earlier != fingerprint:
-            raise InputError(
-                f"{folder}: expected the data that this run began with ({earlier[:12]}), got {fingerprint[:12]}. "
-                "Give that store, or another folder of runs."
-            )
+    folder = workspace.root / recipe_hash(recipe)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritten(folder, error) from error
+    given = {"data": workspace.films(recipe).fingerprint, "weights": workspace.weights_sha256(recipe)}
+    path = folder / "recipe.json"
+    if path.exists():
+        require_same(path, recipe, path.read_text(encoding="utf-8"))
     else:
-        _replace(path, lambda path: path.write_text(json.dumps(environment, indent=1) + "\n"))
-    return Run(folder)
-
-
-def describe_environment(device: torch.device) -> dict[str, str]:
-    """Versions, processor or card, and the commit, for the record."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
-    return {
-        "device": f"{device.type}: {name}",
-        "python": platform.python_version(),
-        **{package: version(package) for package in ("torch", "timm", "numpy", "usjepa")},
-        "commit": _commit(),
-    }
-
-
-def _commit() -> str:
-    """The commit of the source, `-dirty` if changed since; empty outside a checkout."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--exclude=*"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-
-
-def _claim(path: Path, text: str, remedy: str) -> None:
-    """Write a file that must never change, or check that it already says this."""
-    if path.exists() and path.read_text(encoding="utf-8") != text:
-        raise InputError(f"{path}: expected this run's own recipe, got another. {remedy}")
-    _replace(path, lambda path: path.write_text(text, encoding="utf-8"))
-
-
-def _replace(path: Path, write: Any) -> None:
-    """Write beside and rename, so that the file is whole whenever it is there."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        write(beside)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+        write_whole(path, lambda path: path.write_text(to_json(recipe), encoding="utf-8"))
+    path = folder / "environment.json"
+    earlier = json.loads(path.read_text()) if path.exists() else given
+    for what, mark in given.items():
+        if earlier[what] != mark:
+            raise InputError(
+                f"{folder}: expected the {what} that this run began with ({earlier[what][:12]}), got {mark[:12]}. "
+                "Give these, or another folder of runs."
+            )
+    if not path.exists():
+        environment = {**given, **describe_environment(workspace.device)}
+        write_whole(path, lambda path: path.write_text(json.dumps(environment, indent=1) + "\n"))
+    return Run(folder, recipe)

@@ -1,37 +1,46 @@
-"""The downstream loop: frozen features computed once, then probe and decoder by cross-entropy."""
+"""The downstream loop: probe and decoder by cross-entropy, on a frozen encoder's features or together with it."""
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
-import pandas as pd
 import torch
-from einops import reduce
-from jaxtyping import Float, UInt8
+from einops import rearrange, repeat
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
+from torch.optim import AdamW
 from tqdm.auto import tqdm
 
-from usjepa.data.clips import frame_indices, trusted_frames, whole_clips, whole_labels
+from usjepa.data.clips import whole_clips
+from usjepa.data.splits import nested_fractions
 from usjepa.data.store import Entry, Store
 from usjepa.errors import InputError
-from usjepa.evaluation.metrics import Counts, confusion, counts
-from usjepa.model.encoder import Encoder
+from usjepa.model.encoder import Encoder, tubelet_of
 from usjepa.model.segmenter import Segmenter
-from usjepa.recipe import ClipSpec, SegmentRecipe
-from usjepa.structures import STRUCTURES
-from usjepa.training.device import adamw, autocast
-from usjepa.training.runs import Run
+from usjepa.model.tokens import take, tubelets
+from usjepa.recipe import SegmentRecipe
+from usjepa.spec import ClipSpec
+from usjepa.training.device import adamw, autocast, clip_
+from usjepa.training.features import features_of, kept_features
+from usjepa.training.guard import Guard
+from usjepa.training.learners import new_encoder
+from usjepa.training.pretrain import parts_of
+from usjepa.training.runs import Run, open_run
 from usjepa.training.schedules import cosine, set_rates_
+from usjepa.training.scoring import Judged, Truth, evaluate, truth_of
 from usjepa.training.streams import Stream, batch_order, generator
+from usjepa.training.workspace import Workspace
+from usjepa.weights.load import load_into_
 
-FEATURE_BATCH = 16
 
-
-class Truth(NamedTuple):
-    """Label maps, and 1 for each frame whose map may train: 0 for a clip's repeats and for frames without a label."""
-
-    labels: UInt8[Tensor, "k T H W"]
-    trust: Float[Tensor, "k T"]
+def judged_encoder(recipe: SegmentRecipe, workspace: Workspace) -> Encoder:
+    """The encoder that this recipe judges, its start run first if it isn't done: frozen, unless it is trained too."""
+    encoder = new_encoder(recipe.start)
+    parts = parts_of(recipe.start, workspace)
+    wanted = "teacher" if recipe.judges == "teacher" and "teacher" in parts else "encoder"
+    load_into_(encoder, parts[wanted], f"{recipe.start.kind}, {wanted}")
+    return encoder.requires_grad_(recipe.trains_encoder).to(workspace.device)
 
 
 def new_segmenter(recipe: SegmentRecipe) -> Segmenter:
@@ -41,112 +50,131 @@ def new_segmenter(recipe: SegmentRecipe) -> Segmenter:
         return Segmenter(recipe)
 
 
-def train_segmenter(
-    recipe: SegmentRecipe, encoder: Encoder, store: Store, run: Run, *, shows_progress: bool = True
-) -> Segmenter:
-    """Train probe and decoder on the labelled training videos; leave a table of the test videos in the run.
+def training_entries(recipe: SegmentRecipe, store: Store) -> list[Entry]:
+    """The labelled training videos of the recipe's share of the patients.
 
-    The encoder stays as it is: its features are computed once. A finished run is only read. Raises InputError if the
-    store has no labelled training or test videos, or too few for a batch.
+    Raises InputError if they can't fill a batch. A share's patients depend on `draw`, not on the seed, so that seeds
+    are paired.
     """
-    segmenter = new_segmenter(recipe).to(encoder.pos_embed.device)
-    if run.done and (state := run.resume()) is not None:
-        segmenter.load_state_dict(state["segmenter"])
-        return segmenter
     labelled = [entry for entry in store.select("train") if entry.is_labelled]
-    if len(labelled) < recipe.batch:
-        raise InputError(f"batch: expected at most the {len(labelled)} labelled clips, got {recipe.batch}. Lower it.")
-    features = features_of(encoder, store, labelled, recipe.clip)
-    segmenter.standardise.fit_(features)
-    run.resume()
-    _fit(segmenter, recipe, features, truth_of(store, labelled, recipe.clip), run, shows_progress)
-    run.save({"step": recipe.steps, "segmenter": segmenter.state_dict()})
-    run.finish(evaluate(segmenter, encoder, store, store.select("test"), recipe.clip))
-    return segmenter
+    chosen = labelled
+    if labelled:
+        patients = [entry.patient for entry in labelled]
+        shares = nested_fractions(patients, draw=recipe.draw, seed=0, fractions=(recipe.fraction,))
+        chosen = [entry for entry in labelled if entry.patient in shares[recipe.fraction]]
+    if len(chosen) < recipe.batch:
+        raise InputError(f"batch: expected at most the {len(chosen)} labelled clips, got {recipe.batch}. Lower it.")
+    return chosen
 
 
-def _fit(
-    segmenter: Segmenter,
-    recipe: SegmentRecipe,
-    features: Float[Tensor, "k n d"],
-    truth: Truth,
-    run: Run,
-    shows_progress: bool,
-) -> None:
-    """AdamW on the cross-entropy of trusted frames' pixels, the rate falling from its peak to 0 (section 3.1)."""
-    device = features.device
-    optimiser = adamw(segmenter.probe, segmenter.decoder)
-    for step in tqdm(range(recipe.steps), desc="segment", disable=not shows_progress):
-        chosen = batch_order(recipe.seed, step, batch=recipe.batch, clips=len(features))
+def train_segmenter(recipe: SegmentRecipe, workspace: Workspace) -> Judged:
+    """Train probe and decoder on labelled training videos; leave a table of validation and test videos in the run.
+
+    A frozen encoder's features are computed once and kept below the workspace's root. A killed run goes on from its
+    checkpoint, a finished one is only read. Raises InputError if the store has too few labelled videos.
+    """
+    run = open_run(recipe, workspace)
+    encoder = judged_encoder(recipe, workspace)
+    judged = Judged(encoder, new_segmenter(recipe).to(workspace.device))
+    if run.done:
+        _load_(judged, run.final(), recipe)
+        return judged
+    with run.locked(workspace.world):
+        _fit(judged, recipe, run, workspace)
+        run.finish(evaluate(judged, workspace.store, recipe.clip))
+    return judged
+
+
+def _fit(judged: Judged, recipe: SegmentRecipe, run: Run, workspace: Workspace) -> None:
+    """AdamW, the rate falling from its peak to 0 (section 3.1)."""
+    entries, device = training_entries(recipe, workspace.store), workspace.device
+    truth = truth_of(workspace.store, entries, recipe.clip)
+    features = _features(judged, recipe, entries, workspace)
+    segmenter = judged.segmenter
+    optimiser = adamw(segmenter.probe, segmenter.decoder, judged.encoder)
+    done = _restore(judged, recipe, optimiser, run)
+    guard = Guard(optimiser, device)
+    steps = tqdm(range(done, recipe.steps), "segment", recipe.steps, initial=done, disable=not workspace.is_shown)
+    for step in steps:
+        is_last = step == recipe.steps - 1
+        logs, saves = is_last or step % recipe.log_every == 0, is_last or (step + 1) % recipe.save_every == 0
+        chosen = batch_order(recipe.seed, step, batch=recipe.batch, clips=len(entries))
+        known = Truth(truth.labels[chosen].to(device), truth.trust[chosen].to(device))
         with autocast(device):
-            labels, trust = truth.labels[chosen].long().to(device), truth.trust[chosen].to(device)
-            wrong = functional.cross_entropy(segmenter(features[chosen]), labels, reduction="none")
-            loss = (reduce(wrong, "k T H W -> k T", "mean") * trust).sum() / trust.sum().clamp(min=1)
+            loss = segmentation_loss(segmenter, features(chosen), known, recipe, step)
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        if not torch.isfinite(loss):
-            raise FloatingPointError(f"step {step}: the cross-entropy is {float(loss)}. Lower rate_peak.")
-        rate = cosine(step / recipe.steps, start=recipe.rate_peak, final=0.0)
-        set_rates_(optimiser, rate=rate, weight_decay=recipe.weight_decay)
+        guard.watch(step, {"cross-entropy": loss, "gradient": clip_(segmenter, None)})
+        if logs or saves or device.type == "cpu":
+            guard.check()
+        set_rates_(
+            optimiser,
+            rate=cosine(step / recipe.steps, start=recipe.rate_peak, final=0.0),
+            weight_decay=recipe.weight_decay,
+        )
         optimiser.step()
-        if step % recipe.log_every == 0 or step == recipe.steps - 1:
+        if logs:
             run.append({"step": step, "cross_entropy": float(loss.detach())})
+        if saves:
+            run.save({"step": step + 1, **_state(judged, recipe), "optimiser": optimiser.state_dict()})
 
 
-@torch.no_grad()
-def features_of(encoder: Encoder, store: Store, entries: Sequence[Entry], clip: ClipSpec) -> Float[Tensor, "k n d"]:
-    """The frozen encoder's features of each entry's un-augmented clip, on its own device."""
-    device = encoder.pos_embed.device
-    with autocast(device):
-        parts = [encoder(whole_clips(store, part, clip).to(device)) for part in _parts(entries)]
-    return torch.cat(parts)
+def segmentation_loss(
+    segmenter: Segmenter, features: Float[Tensor, "b n d"], truth: Truth, recipe: SegmentRecipe, step: int
+) -> Float[Tensor, ""]:
+    """Cross-entropy of trusted frames' pixels; of a random share of the tokens, if the recipe decodes no more."""
+    tubelet = tubelet_of(recipe.start.model)
+    trust = repeat(truth.trust, "b T -> b 1 T H W", H=recipe.clip.size_px, W=recipe.clip.size_px)
+    known = tubelets(rearrange(truth.labels, "b T H W -> b 1 T H W"), tubelet)
+    weight, places = tubelets(trust, tubelet), None
+    if recipe.decoded_share < 1:
+        order = torch.rand(known.shape[:2], generator=generator(recipe.seed, Stream.TOKENS, step)).argsort(dim=1)
+        places = order[:, : round(recipe.decoded_share * known.shape[1])].to(features.device)
+        known, weight = take(known, places), take(weight, places)
+    logits = rearrange(segmenter.at(features, places), "b m s p -> b s m p")
+    wrong = functional.cross_entropy(logits, known.long(), reduction="none")
+    return (wrong * weight).sum() / weight.sum().clamp(min=1)
 
 
-@torch.no_grad()
-def segment_entries(
-    segmenter: Segmenter, encoder: Encoder, store: Store, entries: Sequence[Entry], clip: ClipSpec
-) -> UInt8[Tensor, "k T H W"]:
-    """Predicted label maps of each entry's un-augmented clip, on the CPU."""
-    with autocast(encoder.pos_embed.device):
-        logits = [segmenter(features_of(encoder, store, part, clip)) for part in _parts(entries)]
-    return torch.cat(logits).argmax(dim=1).to(torch.uint8).cpu()
+def _features(
+    judged: Judged, recipe: SegmentRecipe, entries: Sequence[Entry], workspace: Workspace
+) -> Callable[[list[int]], Tensor]:
+    """From chosen entries' numbers to their features: kept, or computed at each step; sets the standardiser."""
+    if recipe.trains_encoder:
+        return partial(_live, judged.encoder, workspace.store, entries, recipe.clip)
+    kept = kept_features(judged.encoder, entries, recipe.clip, workspace)
+    judged.segmenter.standardise.fit_(kept)
+    if workspace.caches:
+        return kept.__getitem__
+    return partial(_alone, judged.encoder, workspace.store, entries, recipe.clip)
 
 
-def evaluate(
-    segmenter: Segmenter, encoder: Encoder, store: Store, entries: Sequence[Entry], clip: ClipSpec
-) -> pd.DataFrame:
-    """Pixel counts of the labelled entries: a row a video, frame and structure, frames drawn by experts marked."""
-    labelled = [entry for entry in entries if entry.is_labelled]
-    if not labelled:
-        raise InputError(f"{store.folder}: expected labelled videos to score, found none. Prepare a labelled split.")
-    return counts_table(segment_entries(segmenter, encoder, store, labelled, clip), store, labelled, clip)
+def _restore(judged: Judged, recipe: SegmentRecipe, optimiser: AdamW, run: Run) -> int:
+    """Load the run's checkpoint, if it has one; the number of steps already done."""
+    state = run.resume()
+    if state is None:
+        return 0
+    _load_(judged, state, recipe)
+    optimiser.load_state_dict(state["optimiser"])
+    return int(state["step"])
 
 
-def truth_of(store: Store, entries: Sequence[Entry], clip: ClipSpec) -> Truth:
-    """What is known of these entries' clips. Raises InputError if not one of their frames has a label."""
-    truth = Truth(whole_labels(store, entries, clip), trusted_frames(store, entries, clip))
-    if not truth.trust.any():
-        raise InputError(f"clip: expected frames with labels, got none by {clip}. Take another policy or more frames.")
-    return truth
+def _state(judged: Judged, recipe: SegmentRecipe) -> dict[str, dict[str, Tensor]]:
+    """What a checkpoint keeps: a frozen encoder is in its own run."""
+    kept = {"segmenter": judged.segmenter.state_dict()}
+    return {**kept, "encoder": judged.encoder.state_dict()} if recipe.trains_encoder else kept
 
 
-def counts_table(
-    predicted: UInt8[Tensor, "k T H W"], store: Store, entries: Sequence[Entry], clip: ClipSpec
-) -> pd.DataFrame:
-    """Counts of the four structures as rows, for predictions of any kind; frames that can't be trusted have none."""
-    true, trust = truth_of(store, entries, clip)
-    of = counts(confusion(predicted, true, len(STRUCTURES)))
-    rows = [
-        {"video": entry.name, "patient": entry.patient, "view": entry.view, "frame": frame}
-        | {"annotated": frame in entry.annotated, "structure": structure}
-        | {name: int(getattr(of, name)[k, slot, s]) for name in Counts._fields}
-        for k, entry in enumerate(entries)
-        for slot, frame in enumerate(frame_indices(entry.length, clip).tolist())
-        if trust[k, slot]
-        for s, structure in enumerate(STRUCTURES)
-    ]
-    return pd.DataFrame(rows)
+def _load_(judged: Judged, state: dict[str, Any], recipe: SegmentRecipe) -> None:
+    judged.segmenter.load_state_dict(state["segmenter"])
+    if recipe.trains_encoder:
+        judged.encoder.load_state_dict(state["encoder"])
 
 
-def _parts(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
-    return (entries[k : k + FEATURE_BATCH] for k in range(0, len(entries), FEATURE_BATCH))
+def _live(encoder: Encoder, store: Store, entries: Sequence[Entry], clip: ClipSpec, chosen: list[int]) -> Tensor:
+    features: Tensor = encoder(whole_clips(store, [entries[k] for k in chosen], clip).to(encoder.pos_embed.device))
+    return features
+
+
+def _alone(encoder: Encoder, store: Store, entries: Sequence[Entry], clip: ClipSpec, chosen: list[int]) -> Tensor:
+    return features_of(encoder, store, [entries[k] for k in chosen], clip)

@@ -15,6 +15,7 @@ class Stream(IntEnum):
     MASKS = 3
     PAIRS = 4
     PROBE = 5
+    TOKENS = 6
 
 
 def generator(seed: int, stream: Stream, step: int = 0) -> torch.Generator:

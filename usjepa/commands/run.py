@@ -1,0 +1,67 @@
+"""`usjepa run`: one row of a table from nothing."""
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from usjepa.recipe import AnyRecipe
+
+
+def add_options(run: ArgumentParser) -> None:
+    """The options of `usjepa run`."""
+    add_recipe(run)
+    run.add_argument("--data", type=Path, required=True, metavar="STORE")
+    run.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR")
+    run.add_argument("--weights", type=Path, action="append", default=[], metavar="FILE", help="published weights")
+    run.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    run.add_argument("--compile", action="store_true", help="compile the transformer's blocks first: slow, then faster")
+    run.add_argument("--no-cache", action="store_true", help="run a frozen encoder at every step, to the same numbers")
+    run.set_defaults(run=run_recipe)
+
+
+def add_recipe(verb: ArgumentParser) -> None:
+    """The arguments that name a recipe, read by `chosen_recipe`."""
+    verb.add_argument("name", metavar="NAME", help="a recipe of the catalogue, or a JSON file that holds one")
+    verb.add_argument("--profile", default="tiny", help="tiny, small or paper")
+    verb.add_argument("--seed", type=int, default=0)
+    verb.add_argument("--fraction", type=float, default=1.0, help="share of the labelled patients: 1, 0.5, 0.2 or 0.1")
+
+
+def chosen_recipe(options: Namespace) -> AnyRecipe:
+    """The recipe that the arguments of `add_recipe` name."""
+    from usjepa.catalogue import named_recipe
+    from usjepa.recipe_file import read_recipe
+
+    if options.name.endswith(".json"):
+        return read_recipe(Path(options.name))
+    return named_recipe(options.name, options.profile, seed=options.seed, fraction=options.fraction)
+
+
+def run_recipe(options: Namespace) -> int:
+    """`usjepa run NAME`: what is done is read, what is missing is run."""
+    from usjepa.data.store import open_store
+    from usjepa.evaluation.metrics import summary
+    from usjepa.training.device import choose_device
+    from usjepa.training.experiment import run
+    from usjepa.training.workspace import Workspace
+    from usjepa.training.world import joined
+
+    recipe, store, device = chosen_recipe(options), open_store(options.data), choose_device(options.device)
+    with joined(device) as world:
+        finished = run(
+            recipe,
+            Workspace(
+                store,
+                options.runs,
+                device,
+                weights=tuple(options.weights),
+                world=world,
+                compiles=options.compile,
+                caches=not options.no_cache,
+            ),
+        )
+    if world.is_first:
+        print(finished.folder)
+        if finished.has_table:
+            table = finished.table()
+            print(summary(table[table["split"] == "test"]).to_string(float_format="{:.3f}".format))
+    return 0

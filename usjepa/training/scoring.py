@@ -1,0 +1,86 @@
+"""Predicted label maps beside the true ones: what may train and be scored, and the table of counts."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import pandas as pd
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from usjepa.data.clips import frame_indices, trusted_frames, whole_labels
+from usjepa.data.store import Entry, Store
+from usjepa.errors import InputError
+from usjepa.evaluation.metrics import Counts, confusion, counts
+from usjepa.model.encoder import Encoder
+from usjepa.model.segmenter import Segmenter
+from usjepa.spec import ClipSpec
+from usjepa.structures import STRUCTURES
+from usjepa.training.device import autocast
+from usjepa.training.features import features_of
+
+
+class Judged(NamedTuple):
+    """An encoder, and the probe and decoder that judge it."""
+
+    encoder: Encoder
+    segmenter: Segmenter
+
+
+class Truth(NamedTuple):
+    """Label maps, and 1 for each frame whose map may train: 0 for a clip's repeats and for frames without a label."""
+
+    labels: UInt8[Tensor, "k T H W"]
+    trust: Float[Tensor, "k T"]
+
+
+@torch.no_grad()
+def segment_entries(judged: Judged, store: Store, entries: Sequence[Entry], clip: ClipSpec) -> UInt8[Tensor, "k T H W"]:
+    """Predicted label maps of each entry's un-augmented clip, on the CPU."""
+    maps = []
+    for entry in entries:
+        features = features_of(judged.encoder, store, [entry], clip)
+        with autocast(features.device):
+            maps.append(judged.segmenter(features).argmax(dim=1).to(torch.uint8).cpu())
+    return torch.cat(maps)
+
+
+def truth_of(store: Store, entries: Sequence[Entry], clip: ClipSpec) -> Truth:
+    """What is known of these entries' clips. Raises InputError if not one of their frames has a label."""
+    truth = Truth(whole_labels(store, entries, clip), trusted_frames(store, entries, clip))
+    if not truth.trust.any():
+        raise InputError(f"clip: expected frames with labels, got none by {clip}. Take another policy or more frames.")
+    return truth
+
+
+def evaluate(judged: Judged, store: Store, clip: ClipSpec) -> pd.DataFrame:
+    """Pixel counts of the labelled validation and test videos: a row a video, frame and structure.
+
+    Raises InputError if the store has no labelled test video.
+    """
+    labelled = {
+        split: [entry for entry in store.entries if entry.split == split and entry.is_labelled]
+        for split in ("validation", "test")
+    }
+    if not labelled["test"]:
+        raise InputError(f"{store.folder}: expected labelled test videos, found none. Prepare a labelled split.")
+    entries = [*labelled["validation"], *labelled["test"]]
+    return counts_table(segment_entries(judged, store, entries, clip), store, entries, clip)
+
+
+def counts_table(
+    predicted: UInt8[Tensor, "k T H W"], store: Store, entries: Sequence[Entry], clip: ClipSpec
+) -> pd.DataFrame:
+    """Counts of the four structures as rows, for predictions of any kind; frames that can't be trusted have none."""
+    true, trust = truth_of(store, entries, clip)
+    of = counts(confusion(predicted, true, len(STRUCTURES)))
+    rows = [
+        {"video": entry.name, "patient": entry.patient, "view": entry.view, "split": entry.split, "frame": frame}
+        | {"annotated": frame in entry.annotated, "structure": structure}
+        | {name: int(getattr(of, name)[k, slot, s]) for name in Counts._fields}
+        for k, entry in enumerate(entries)
+        for slot, frame in enumerate(frame_indices(entry.length, clip).tolist())
+        if trust[k, slot]
+        for s, structure in enumerate(STRUCTURES)
+    ]
+    return pd.DataFrame(rows)
