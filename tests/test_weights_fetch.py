@@ -205,6 +205,8 @@ def test_a_file_that_is_there_is_not_fetched_again_and_another_is_not_replaced(s
         with pytest.raises(InputError, match="expected no file or the wanted one, found another"):
             fetch(server.address, out, sha256=wanted)
     assert out.read_bytes() == CONTENT
+    with pytest.raises(InputError, match="expected no file or the wanted one"):
+        fetch(server.address, out.parent, sha256=SHA256)
     assert server.asked == []
 
 

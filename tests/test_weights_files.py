@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from weights_files import (
     VIDEOMAE,
     VJEPA,
@@ -89,6 +89,11 @@ def test_hugging_faces_names_give_the_same_weights_in_both_spellings(tmp_path: P
     weights = read_weights(write_hugging_face(tmp_path / "model.safetensors", spelling))
     assert weights.form == "VideoMAE in Hugging Face's naming"
     assert same(weights.parts, read_weights(VIDEOMAE).parts)
+
+
+def test_hugging_faces_older_container_is_read_too(tmp_path: Path) -> None:
+    torch.save(load_file(write_hugging_face(tmp_path / "model", PUBLISHED_SPELLING)), tmp_path / "pytorch_model.bin")
+    assert same(read_weights(tmp_path / "pytorch_model.bin").parts, read_weights(VIDEOMAE).parts)
 
 
 def test_biases_in_both_spellings_at_once_are_refused(tmp_path: Path) -> None:

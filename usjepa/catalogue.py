@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import NamedTuple
 
+from usjepa.baseline import Lazy, LazyRecipe, UNetRecipe
 from usjepa.errors import InputError
 from usjepa.profiles import PROFILES, Profile
 from usjepa.recipe import Localise, PretrainRecipe, SegmentRecipe, Start, Untrained
@@ -48,6 +49,7 @@ ADAPTATIONS = {**TABLE_2, **TABLE_1, **CONTROLS}
 # from scratch together with its probe.
 UNADAPTED = ("random", "vjepa-start", "videomae-start", "supervised")
 NAMES = (*UNADAPTED, "videomae", *ADAPTATIONS)
+BASELINES = ("mean-mask", "grey-and-position", "unet")
 
 
 def named_recipe(
@@ -65,6 +67,19 @@ def named_recipe(
     shared = replace(chosen.judge, steps=chosen.steps[fraction], fraction=fraction, draw=draw, seed=seed)
     judge = replace(shared, start=_start(name, chosen, seed))
     return judge if name != "supervised" else replace(judge, trains_encoder=True, rate_peak=chosen.supervised_rate)
+
+
+def named_baseline(
+    name: str, profile: str = "tiny", *, seed: int = 0, fraction: float = 1.0, draw: int = 0
+) -> LazyRecipe | UNetRecipe:
+    """A row without a transformer, on the same clips and the same patients' labels. Raises as `named_recipe`."""
+    _require_known(name, BASELINES, "baseline")
+    judge = named_recipe("random", profile, fraction=fraction, draw=draw)
+    if name == "unet":
+        unet = PROFILES[profile].unet
+        return replace(unet, clip=judge.clip, fraction=fraction, draw=draw, seed=seed, steps=judge.steps)
+    method: Lazy = "mean mask" if name == "mean-mask" else "grey and position"
+    return LazyRecipe(method=method, clip=judge.clip, fraction=fraction, draw=draw)
 
 
 def _start(name: str, profile: Profile, seed: int) -> Start:

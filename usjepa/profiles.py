@@ -9,6 +9,7 @@ heart, as the paper starts from natural videos.
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+from usjepa.baseline import UNetRecipe
 from usjepa.recipe import PretrainRecipe, Published, SegmentRecipe, VideoMAERecipe
 from usjepa.spec import LONG_RANGE, SHORT_RANGE, ClipSpec, DecoderSpec, ModelSpec
 
@@ -24,6 +25,7 @@ class Profile(NamedTuple):
     judge: SegmentRecipe
     steps: dict[float, int]
     supervised_rate: float = 1e-3
+    unet: UNetRecipe = UNetRecipe()
 
 
 def _paper() -> Profile:
@@ -80,7 +82,8 @@ def _tiny() -> Profile:
         log_every=10,
         save_every=100,
     )
-    return _adapting(Profile(vjepa, videomae, judge, {1.0: 300, 0.5: 250, 0.2: 200, 0.1: 150}))
+    unet = UNetRecipe(clip=judge.clip, depth=3, rate_peak=2e-3, steps=300, log_every=10, save_every=100)
+    return _adapting(Profile(vjepa, videomae, judge, {1.0: 300, 0.5: 250, 0.2: 200, 0.1: 150}, unet=unet))
 
 
 def _small() -> Profile:
@@ -96,6 +99,7 @@ def _small() -> Profile:
         replace(videomae, start=replace(videomae, **start)),
         replace(tiny.judge, batch=16, rate_peak=3e-3),
         {1.0: 600, 0.5: 450, 0.2: 300, 0.1: 200},
+        unet=replace(tiny.unet, batch=16),
     )
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, ClassVar, Literal, TypeAlias, get_args
 
 from pydantic import ConfigDict, Field
 
+from usjepa.baseline import LazyRecipe, UNetRecipe
 from usjepa.spec import LONG_RANGE, SHORT_RANGE, STRICT, ClipSpec, DecoderSpec, MaskSpec, ModelSpec, require
 
 Family = Literal["vjepa", "videomae"]
@@ -184,4 +185,6 @@ class SegmentRecipe:
         require(kept, "judges", "'teacher' unless the start is V-JEPA pre-training", self.judges)
 
 
+Scored: TypeAlias = SegmentRecipe | LazyRecipe | UNetRecipe
 AnyRecipe: TypeAlias = PretrainRecipe | VideoMAERecipe | SegmentRecipe
+AnyRun: TypeAlias = AnyRecipe | LazyRecipe | UNetRecipe

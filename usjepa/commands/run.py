@@ -3,7 +3,7 @@
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from usjepa.recipe import AnyRecipe
+from usjepa.recipe import AnyRun
 
 
 def add_options(run: ArgumentParser) -> None:
@@ -26,14 +26,15 @@ def add_recipe(verb: ArgumentParser) -> None:
     verb.add_argument("--fraction", type=float, default=1.0, help="share of the labelled patients: 1, 0.5, 0.2 or 0.1")
 
 
-def chosen_recipe(options: Namespace) -> AnyRecipe:
+def chosen_recipe(options: Namespace) -> AnyRun:
     """The recipe that the arguments of `add_recipe` name."""
-    from usjepa.catalogue import named_recipe
+    from usjepa.catalogue import BASELINES, named_baseline, named_recipe
     from usjepa.recipe_file import read_recipe
 
     if options.name.endswith(".json"):
         return read_recipe(Path(options.name))
-    return named_recipe(options.name, options.profile, seed=options.seed, fraction=options.fraction)
+    named = named_baseline if options.name in BASELINES else named_recipe
+    return named(options.name, options.profile, seed=options.seed, fraction=options.fraction)
 
 
 def run_recipe(options: Namespace) -> int:

@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError
 
 from usjepa.errors import InputError
-from usjepa.recipe import AnyRecipe
+from usjepa.recipe import AnyRun
 from usjepa.recipe_file import to_json
 
 MOST_SHOWN = 6
@@ -44,12 +44,12 @@ def unwritten(path: Path, error: Exception) -> InputError:
     )
 
 
-def write_checkpoint(path: Path, state: dict[str, Any], recipe: AnyRecipe) -> None:
+def write_checkpoint(path: Path, state: dict[str, Any], recipe: AnyRun) -> None:
     """Replace a checkpoint by tensors and plain values, signed by their recipe. Raises as `write_whole`."""
     write_whole(path, lambda beside: torch.save({**state, "recipe": to_json(recipe)}, beside))
 
 
-def read_checkpoint(path: Path, recipe: AnyRecipe) -> dict[str, Any]:
+def read_checkpoint(path: Path, recipe: AnyRun) -> dict[str, Any]:
     """What `write_checkpoint` wrote, on the CPU, no code unpickled.
 
     Raises InputError for a file that is cut, changed in any byte, no checkpoint, or another recipe's.
@@ -68,7 +68,7 @@ def read_checkpoint(path: Path, recipe: AnyRecipe) -> dict[str, Any]:
     return state
 
 
-def require_same(path: Path, recipe: AnyRecipe, found: str) -> None:
+def require_same(path: Path, recipe: AnyRun, found: str) -> None:
     """Raise InputError with the fields that differ, unless the recipe found in a file is this one."""
     try:
         here, there = _fields(json.loads(to_json(recipe))), _fields(json.loads(found))

@@ -23,12 +23,13 @@ from usjepa.training.workspace import Workspace
 from usjepa.weights.load import load_into_
 
 
-def pretrain(recipe: PretrainRecipe | VideoMAERecipe, workspace: Workspace) -> Learner:
+def pretrain(recipe: PretrainRecipe | VideoMAERecipe, workspace: Workspace, *, waits: bool = False) -> Learner:
     """Train on train and unlabelled films to the recipe's last step, from the run's checkpoint on if there is one.
 
     What the recipe starts from is run first, if it isn't done. A finished run is only read. The log is explained at
-    `usjepa.training.journal.row_of`. Raises InputError for a store that can't fill a batch, and FloatingPointError
-    *before* a step whose gradient is not finite, with the last checkpoint left intact.
+    `usjepa.training.journal.row_of`. `waits` for another process that trains this run, or raises InputError; which is
+    also raised for a store that can't fill a batch. FloatingPointError comes *before* a step whose gradient is not
+    finite, and leaves the last checkpoint intact.
     """
     run = open_run(recipe, workspace)
     learner = new_learner(recipe).to(workspace.device)
@@ -37,7 +38,7 @@ def pretrain(recipe: PretrainRecipe | VideoMAERecipe, workspace: Workspace) -> L
     if is_done:
         learner.load_state_dict(run.final()["model"])
         return learner
-    with run.locked(workspace.world):
+    with run.locked(workspace.world, waits=waits):
         _train(learner, run, workspace)
         if workspace.world.is_first:
             run.finish()
@@ -51,7 +52,7 @@ def parts_of(start: Start, workspace: Workspace) -> dict[str, dict[str, Tensor]]
         return workspace.weights_of(start).parts
     if isinstance(start, Untrained):
         return {"encoder": new_encoder(start).state_dict()}
-    learner = pretrain(start, workspace)
+    learner = pretrain(start, workspace, waits=workspace.waits)
     parts = {**learner.trained, "teacher": learner.teacher} if isinstance(learner, JEPA) else learner.trained
     return {name: part.state_dict() for name, part in parts.items()}
 

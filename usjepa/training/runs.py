@@ -19,7 +19,7 @@ import pandas as pd
 from filelock import FileLock, Timeout
 
 from usjepa.errors import InputError
-from usjepa.recipe import AnyRecipe
+from usjepa.recipe import AnyRun
 from usjepa.recipe_file import recipe_hash, to_json
 from usjepa.training.checkpoint import read_checkpoint, require_same, unwritten, write_checkpoint, write_whole
 from usjepa.training.environment import describe_environment
@@ -35,7 +35,7 @@ class Run:
     """
 
     folder: Path
-    recipe: AnyRecipe
+    recipe: AnyRun
 
     @property
     def done(self) -> bool:
@@ -48,13 +48,13 @@ class Run:
         return (self.folder / "videos.parquet").is_file()
 
     @contextmanager
-    def locked(self, world: World) -> Iterator[None]:
+    def locked(self, world: World, *, waits: bool = False) -> Iterator[None]:
         """While this lasts, no other process trains this run; the kernel frees the lock of a process that is killed.
 
         Of several processes the first holds it, for all. What killed processes left half-written is removed.
-        Raises InputError, without waiting, if another process trains this run.
+        If another process trains this run, waits until it has done so, or raises InputError.
         """
-        with self._lock() if world.is_first else nullcontext():
+        with self._lock(waits) if world.is_first else nullcontext():
             world.wait()
             yield
 
@@ -105,10 +105,10 @@ class Run:
         return pd.read_parquet(path)
 
     @contextmanager
-    def _lock(self) -> Iterator[None]:
+    def _lock(self, waits: bool) -> Iterator[None]:
         path, holder = self.folder / ".lock", self.folder / ".holder"
         try:
-            lock = FileLock(path, timeout=0).acquire()
+            lock = FileLock(path, timeout=-1 if waits else 0).acquire()
         except Timeout as error:
             who = holder.read_text() if holder.exists() else "another process"
             came = f"{self.folder}: expected a run that nobody trains, got one that {who} is training."
@@ -138,7 +138,7 @@ class Run:
             path.unlink(missing_ok=True)
 
 
-def open_run(recipe: AnyRecipe, workspace: Workspace) -> Run:
+def open_run(recipe: AnyRun, workspace: Workspace) -> Run:
     """The folder of this recipe's run below the workspace's root, made if it isn't there, ready to go on if it is.
 
     Raises InputError if the folder holds another recipe, or was begun with other data or other published weights, or

@@ -8,12 +8,15 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from usjepa.baseline import LazyRecipe
 from usjepa.data.clips import frame_indices, trusted_frames, whole_labels
+from usjepa.data.splits import nested_fractions
 from usjepa.data.store import Entry, Store
 from usjepa.errors import InputError
 from usjepa.evaluation.metrics import Counts, confusion, counts
 from usjepa.model.encoder import Encoder
 from usjepa.model.segmenter import Segmenter
+from usjepa.recipe import Scored
 from usjepa.spec import ClipSpec
 from usjepa.structures import STRUCTURES
 from usjepa.training.device import autocast
@@ -45,6 +48,23 @@ def segment_entries(judged: Judged, store: Store, entries: Sequence[Entry], clip
     return torch.cat(maps)
 
 
+def training_entries(recipe: Scored, store: Store) -> list[Entry]:
+    """The labelled training videos of the recipe's share of the patients.
+
+    A share's patients depend on `draw`, not on the seed, so that seeds
+    are paired. Raises InputError if they can't fill a batch.
+    """
+    labelled = [entry for entry in store.select("train") if entry.is_labelled]
+    chosen = labelled
+    if labelled:
+        patients = [entry.patient for entry in labelled]
+        shares = nested_fractions(patients, draw=recipe.draw, seed=0, fractions=(recipe.fraction,))
+        chosen = [entry for entry in labelled if entry.patient in shares[recipe.fraction]]
+    if not isinstance(recipe, LazyRecipe) and len(chosen) < recipe.batch:
+        raise InputError(f"batch: expected at most the {len(chosen)} labelled clips, got {recipe.batch}. Lower it.")
+    return chosen
+
+
 def truth_of(store: Store, entries: Sequence[Entry], clip: ClipSpec) -> Truth:
     """What is known of these entries' clips. Raises InputError if not one of their frames has a label."""
     truth = Truth(whole_labels(store, entries, clip), trusted_frames(store, entries, clip))
@@ -53,18 +73,20 @@ def truth_of(store: Store, entries: Sequence[Entry], clip: ClipSpec) -> Truth:
     return truth
 
 
-def evaluate(judged: Judged, store: Store, clip: ClipSpec) -> pd.DataFrame:
-    """Pixel counts of the labelled validation and test videos: a row a video, frame and structure.
-
-    Raises InputError if the store has no labelled test video.
-    """
+def scored_entries(store: Store) -> list[Entry]:
+    """The labelled validation and test videos. Raises InputError if there is no test video."""
     labelled = {
         split: [entry for entry in store.entries if entry.split == split and entry.is_labelled]
         for split in ("validation", "test")
     }
     if not labelled["test"]:
         raise InputError(f"{store.folder}: expected labelled test videos, found none. Prepare a labelled split.")
-    entries = [*labelled["validation"], *labelled["test"]]
+    return [*labelled["validation"], *labelled["test"]]
+
+
+def evaluate(judged: Judged, store: Store, clip: ClipSpec) -> pd.DataFrame:
+    """Pixel counts of the labelled validation and test videos: a row a video, frame and structure."""
+    entries = scored_entries(store)
     return counts_table(segment_entries(judged, store, entries, clip), store, entries, clip)
 
 

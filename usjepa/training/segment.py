@@ -13,9 +13,7 @@ from torch.optim import AdamW
 from tqdm.auto import tqdm
 
 from usjepa.data.clips import whole_clips
-from usjepa.data.splits import nested_fractions
 from usjepa.data.store import Entry, Store
-from usjepa.errors import InputError
 from usjepa.model.encoder import Encoder, tubelet_of
 from usjepa.model.segmenter import Segmenter
 from usjepa.model.tokens import take, tubelets
@@ -28,7 +26,7 @@ from usjepa.training.learners import new_encoder
 from usjepa.training.pretrain import parts_of
 from usjepa.training.runs import Run, open_run
 from usjepa.training.schedules import cosine, set_rates_
-from usjepa.training.scoring import Judged, Truth, evaluate, truth_of
+from usjepa.training.scoring import Judged, Truth, evaluate, training_entries, truth_of
 from usjepa.training.streams import Stream, batch_order, generator
 from usjepa.training.workspace import Workspace
 from usjepa.weights.load import load_into_
@@ -48,23 +46,6 @@ def new_segmenter(recipe: SegmentRecipe) -> Segmenter:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(generator(recipe.seed, Stream.PROBE).initial_seed())
         return Segmenter(recipe)
-
-
-def training_entries(recipe: SegmentRecipe, store: Store) -> list[Entry]:
-    """The labelled training videos of the recipe's share of the patients.
-
-    Raises InputError if they can't fill a batch. A share's patients depend on `draw`, not on the seed, so that seeds
-    are paired.
-    """
-    labelled = [entry for entry in store.select("train") if entry.is_labelled]
-    chosen = labelled
-    if labelled:
-        patients = [entry.patient for entry in labelled]
-        shares = nested_fractions(patients, draw=recipe.draw, seed=0, fractions=(recipe.fraction,))
-        chosen = [entry for entry in labelled if entry.patient in shares[recipe.fraction]]
-    if len(chosen) < recipe.batch:
-        raise InputError(f"batch: expected at most the {len(chosen)} labelled clips, got {recipe.batch}. Lower it.")
-    return chosen
 
 
 def train_segmenter(recipe: SegmentRecipe, workspace: Workspace) -> Judged:

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import torch
 
+from usjepa.baseline import LazyRecipe, UNetRecipe
 from usjepa.data.phantom import SceneRecipe, write_scenes
 from usjepa.data.store import Store
 from usjepa.errors import InputError
-from usjepa.recipe import AnyRecipe, Pretraining, Published, Start
+from usjepa.recipe import AnyRun, Pretraining, Published, Start
 from usjepa.training.world import World
 from usjepa.weights.files import WeightsFile, read_weights
 
@@ -17,7 +18,8 @@ from usjepa.weights.files import WeightsFile, read_weights
 class Workspace:
     """The store, the folder `root` of all runs, the device, files of published weights, and the processes at work.
 
-    `compiles` the transformer's blocks; `caches` a frozen encoder's features on disk. Only the data and the weights
+    `compiles` the transformer's blocks; `caches` a frozen encoder's features on disk; `waits` for a process that trains
+    what a run starts from, where an error would be raised. Only the data and the weights
     change what a recipe means: their fingerprints are kept with each run.
     """
 
@@ -28,6 +30,7 @@ class Workspace:
     world: World = World()
     compiles: bool = False
     caches: bool = True
+    waits: bool = True
     shows_progress: bool = True
 
     @property
@@ -35,7 +38,7 @@ class Workspace:
         """Whether this process draws progress bars."""
         return self.shows_progress and self.world.is_first
 
-    def films(self, recipe: AnyRecipe) -> Store:
+    def films(self, recipe: AnyRun) -> Store:
         """The data of one run: the store, or the rendered scenes that the recipe asks for, made when first needed."""
         if isinstance(recipe, Pretraining) and recipe.scenes:
             return self._scenes(recipe.scenes, recipe.clip.size_px)
@@ -51,9 +54,9 @@ class Workspace:
             "Name it with --weights FILE."
         )
 
-    def weights_sha256(self, recipe: AnyRecipe) -> str:
+    def weights_sha256(self, recipe: AnyRun) -> str:
         """SHA-256 of the published file that a run goes back to; empty if it goes back to none."""
-        start: Start | None = recipe.start
+        start: Start | None = None if isinstance(recipe, LazyRecipe | UNetRecipe) else recipe.start
         while isinstance(start, Pretraining):
             start = start.start
         return self.weights_of(start).sha256 if isinstance(start, Published) else ""

@@ -36,7 +36,7 @@ def fetch(address: str, out: Path | None = None, *, sha256: str | None = None) -
     target = out or Path(_name(address))
     part = target.with_name(f"{target.name}.part")
     if target.exists():
-        if sha256_of(target) == wanted:
+        if target.is_file() and sha256_of(target) == wanted:
             return target
         raise InputError(
             f"{target}: expected no file or the wanted one, found another. Move it, or give another --out."
