@@ -38,8 +38,8 @@ def test_a_frozen_random_encoder_segments_a_square(random: SegmentRecipe, space:
     assert table.groupby("split")["video"].nunique().to_dict() == {"validation": 2, "test": 2}
     test = table[table["split"] == "test"]
     assert set(test["video"]) == {"patient0008_4CH", "patient0009_4CH"}
-    assert len(test) == 2 * 4 * 4
-    assert test.groupby("video")["annotated"].sum().tolist() == [8, 8]
+    assert len(test) == 2 * 4 * 5
+    assert test.groupby("video")["annotated"].sum().tolist() == [10, 10]
     assert summary(test).loc["LV endo", "dsc"] > 0.6
 
 
@@ -178,7 +178,7 @@ def test_repeated_frames_are_scored_once(micro: SegmentRecipe, squares: Store) -
     entries = squares.select("test")
     table = counts_table(whole_labels(squares, entries, paper), squares, entries, paper)
     assert table.groupby("video")["frame"].unique().map(list).tolist() == [[0, 3, 5], [0, 3, 5]]
-    assert len(table) == 2 * 3 * 4
+    assert len(table) == 2 * 3 * 5
 
 
 def test_labels_of_untrusted_frames_train_nothing(micro: SegmentRecipe, generator) -> None:
@@ -223,6 +223,19 @@ def test_a_probe_that_is_not_finite_stops(random: SegmentRecipe, space: Workspac
     monkeypatch.setattr(loop, "segmentation_loss", lambda *given: loss(*given) * (torch.nan if given[-1] == 5 else 1.0))
     with pytest.raises(FloatingPointError, match="step 5: not finite: cross-entropy nan"):
         train_segmenter(random, space)
+
+
+def test_what_a_run_leaves_can_be_looked_at_and_recounted(random: SegmentRecipe, space: Workspace) -> None:
+    opened = run(random, space)
+    table, maps = opened.table(), opened.maps()
+    entries = [entry for split in ("validation", "test") for entry in space.store.select(split)]
+    assert list(maps) == [entry.name for entry in entries]
+    again = counts_table(torch.from_numpy(np.stack(list(maps.values()))), space.store, entries, random.clip)
+    assert table[list(again)].equals(again)
+    drawn = table[(table["structure"] == "LV endo") & (table["true"] > 0) & (table["predicted"] > 0)]
+    assert drawn[["hd95_mm", "mean_mm", "roughness"]].notna().all(axis=None)
+    assert set(opened.facts()) == {"seconds", "ridge_validation", "ridge_test"}
+    assert opened.facts()["ridge_test"] < 1
 
 
 def test_a_judged_pair_is_what_segments(random: SegmentRecipe, space: Workspace) -> None:

@@ -82,10 +82,8 @@ def discs(view: View) -> Discs:
     rim = edges(cavity, ~cavity) * spacing
     apex = rim[np.argmax(np.linalg.norm(rim - middle, axis=1))]
     length = float(np.linalg.norm(middle - apex))
-    offsets = (np.arange(PARTS) + 0.5) / PARTS - 0.5
-    parts = rearrange(np.argwhere(cavity), "p a -> p 1 a") + rearrange(
-        np.meshgrid(offsets, offsets), "a h w -> (h w) a"
-    )
+    inside = (np.indices((PARTS, PARTS)) + 0.5) / PARTS - 0.5
+    parts = rearrange(np.argwhere(cavity), "p a -> p 1 a") + rearrange(inside, "a h w -> (h w) a")
     along = (parts * spacing - apex) @ (middle - apex) / length
     # What bulges beyond the middle of a slanting plane belongs to the last disc: no area is lost.
     disc = np.clip(along / length * DISCS, 0, DISCS - 1).astype(np.int64)

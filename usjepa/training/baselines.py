@@ -1,5 +1,7 @@
 """Rows to compare with: predictions by place and grey level, and a U-Net on the same labels."""
 
+import time
+
 import numpy as np
 import torch
 from einops import rearrange
@@ -19,7 +21,7 @@ from usjepa.training.device import adamw, autocast, clip_
 from usjepa.training.guard import Guard
 from usjepa.training.runs import Run, open_run
 from usjepa.training.schedules import cosine, set_rates_
-from usjepa.training.scoring import Truth, counts_table, scored_entries, training_entries, truth_of
+from usjepa.training.scoring import Truth, finish_scored, scored_entries, training_entries, truth_of
 from usjepa.training.streams import Stream, batch_order, generator
 from usjepa.training.workspace import Workspace
 
@@ -32,7 +34,7 @@ def run_lazy(recipe: LazyRecipe, workspace: Workspace) -> Run:
             entries, scored = training_entries(recipe, store), scored_entries(store)
             train = Images(_frames(store, entries, clip), whole_labels(store, entries, clip).numpy())
             maps = lazy_maps(train, _frames(store, scored, clip), sees_grey=recipe.method != "mean mask")
-            run.finish(counts_table(torch.from_numpy(maps), store, scored, clip))
+            finish_scored(run, torch.from_numpy(maps), workspace, clip, {})
     return run
 
 
@@ -63,9 +65,9 @@ def train_unet(recipe: UNetRecipe, workspace: Workspace) -> nn.Module:
         network.load_state_dict(run.final()["network"])
         return network.eval()
     with run.locked(workspace.world):
-        _fit(network, recipe, run, workspace)
-        store, scored = workspace.store, scored_entries(workspace.store)
-        run.finish(counts_table(segment_frames(network.eval(), store, scored, recipe.clip), store, scored, recipe.clip))
+        seconds = _fit(network, recipe, run, workspace)
+        maps = segment_frames(network.eval(), workspace.store, scored_entries(workspace.store), recipe.clip)
+        finish_scored(run, maps, workspace, recipe.clip, {"seconds": seconds})
     return network
 
 
@@ -78,7 +80,8 @@ def segment_frames(network: nn.Module, store: Store, entries: list[Entry], clip:
     return torch.cat([one.argmax(dim=1).to(torch.uint8).cpu() for one in logits])
 
 
-def _fit(network: nn.Module, recipe: UNetRecipe, run: Run, workspace: Workspace) -> None:
+def _fit(network: nn.Module, recipe: UNetRecipe, run: Run, workspace: Workspace) -> float:
+    """The seconds that training took, those before a kill too."""
     store, device = workspace.store, workspace.device
     entries = training_entries(recipe, store)
     truth, clips = truth_of(store, entries, recipe.clip), whole_clips(store, entries, recipe.clip)
@@ -88,6 +91,7 @@ def _fit(network: nn.Module, recipe: UNetRecipe, run: Run, workspace: Workspace)
         network.load_state_dict(state["network"])
         optimiser.load_state_dict(state["optimiser"])
     done, guard = state["step"] if state else 0, Guard(optimiser, device)
+    started = time.perf_counter() - (state["seconds"] if state else 0.0)
     steps = tqdm(range(done, recipe.steps), "unet", recipe.steps, initial=done, disable=not workspace.is_shown)
     for step in steps:
         is_last = step == recipe.steps - 1
@@ -105,7 +109,10 @@ def _fit(network: nn.Module, recipe: UNetRecipe, run: Run, workspace: Workspace)
         if is_last or step % recipe.log_every == 0:
             run.append({"step": step, "cross_entropy": float(loss.detach())})
         if is_last or (step + 1) % recipe.save_every == 0:
-            run.save({"step": step + 1, "network": network.state_dict(), "optimiser": optimiser.state_dict()})
+            seconds = time.perf_counter() - started
+            state = {"step": step + 1, "seconds": seconds, "network": network.state_dict()}
+            run.save({**state, "optimiser": optimiser.state_dict()})
+    return time.perf_counter() - started
 
 
 def frame_loss(logits: Float[Tensor, "b s T H W"], truth: Truth) -> Float[Tensor, ""]:

@@ -31,17 +31,16 @@ def pretrain(recipe: PretrainRecipe | VideoMAERecipe, workspace: Workspace, *, w
     also raised for a store that can't fill a batch. FloatingPointError comes *before* a step whose gradient is not
     finite, and leaves the last checkpoint intact.
     """
-    run = open_run(recipe, workspace)
+    with workspace.world.in_turn():
+        run = open_run(recipe, workspace)
     learner = new_learner(recipe).to(workspace.device)
-    is_done = run.done
-    workspace.world.wait()
-    if is_done:
+    if workspace.world.all(run.done):
         learner.load_state_dict(run.final()["model"])
         return learner
     with run.locked(workspace.world, waits=waits):
-        _train(learner, run, workspace)
+        seconds = _train(learner, run, workspace)
         if workspace.world.is_first:
-            run.finish()
+            run.finish(facts={"seconds": seconds})
     workspace.world.wait()
     return learner
 
@@ -78,20 +77,24 @@ def begin_(learner: Learner, workspace: Workspace) -> None:
             load_into_(learner.get_submodule(name), given, f"{start.kind} start, {name}")
 
 
-def _train(learner: Learner, run: Run, workspace: Workspace) -> None:
-    """The loop. Losses and gradients are looked at before each step, and waited for only where a row is logged."""
+def _train(learner: Learner, run: Run, workspace: Workspace) -> float:
+    """The loop; the seconds it took, those before a kill too.
+
+    Losses and gradients are looked at before each step, and waited for only where a row is logged.
+    """
     recipe, device, world = learner.recipe, workspace.device, workspace.world
+    rows = world.rows(recipe.batch)
     films, frames = _films(recipe, workspace)
     optimiser = adamw(*learner.trained.values(), betas=recipe.betas)
-    done = _restore(learner, optimiser, run, workspace)
+    done, before_s = _restore(learner, optimiser, run, workspace)
     guard, forward = Guard(optimiser, device), _prepared(learner, workspace)
     steps = tqdm(range(done, recipe.steps), "pretrain", recipe.steps, initial=done, disable=not workspace.is_shown)
-    started = time.perf_counter()
+    started = time.perf_counter() - before_s
     for step in steps:
         is_last = step == recipe.steps - 1
         logs, saves = is_last or step % recipe.log_every == 0, is_last or (step + 1) % recipe.save_every == 0
         watch = Stopwatch(device, is_on=logs)
-        batch = batch_of(learner, frames, films, step, world.rows(recipe.batch))
+        batch = batch_of(learner, frames, films, step, rows)
         watch.lap("data")
         with autocast(device):
             loss = forward(*batch).combined
@@ -100,7 +103,7 @@ def _train(learner: Learner, run: Run, workspace: Workspace) -> None:
         loss.backward()
         watch.lap("backward")
         norms = {name: clip_(part, recipe.clip_norm) for name, part in learner.trained.items()}
-        guard.watch(step, {"loss": loss, **norms})
+        guard.watch(step, {"loss": world.mean(loss), **norms})
         if logs or saves or device.type == "cpu":
             guard.check()
         row = _row(learner, batch, step) if logs and world.is_first else None
@@ -112,7 +115,9 @@ def _train(learner: Learner, run: Run, workspace: Workspace) -> None:
         if row is not None:
             run.append({"step": step, **row, **watch.laps, "seconds": time.perf_counter() - started})
         if saves and world.is_first:
-            run.save({"step": step + 1, "model": learner.state_dict(), "optimiser": optimiser.state_dict()})
+            state = {"step": step + 1, "seconds": time.perf_counter() - started, "model": learner.state_dict()}
+            run.save({**state, "optimiser": optimiser.state_dict()})
+    return time.perf_counter() - started
 
 
 def _films(recipe: PretrainRecipe | VideoMAERecipe, workspace: Workspace) -> tuple[list[Entry], UInt8[Tensor, "F S S"]]:
@@ -130,18 +135,21 @@ def _prepared(learner: Learner, workspace: Workspace) -> nn.Module:
         compile_blocks_(learner)
     if workspace.world.size == 1:
         return learner
-    return DistributedDataParallel(learner, broadcast_buffers=False, gradient_as_bucket_view=True)
+    shared = DistributedDataParallel(learner, gradient_as_bucket_view=True)
+    shared.broadcast_buffers = False  # position codes, which never change
+    return shared
 
 
-def _restore(learner: Learner, optimiser: AdamW, run: Run, workspace: Workspace) -> int:
-    """Load the run's checkpoint, or the start if there is none yet; the number of steps already done."""
-    state = run.resume()
+def _restore(learner: Learner, optimiser: AdamW, run: Run, workspace: Workspace) -> tuple[int, float]:
+    """Load the run's checkpoint, or the start if there is none yet; the steps already done, and their seconds."""
+    with workspace.world.in_turn():
+        state = run.resume()
     if state is None:
         begin_(learner, workspace)
-        return 0
+        return 0, 0.0
     learner.load_state_dict(state["model"])
     optimiser.load_state_dict(state["optimiser"])
-    return int(state["step"])
+    return int(state["step"]), float(state["seconds"])
 
 
 def _row(learner: Learner, batch: Batch, step: int) -> dict[str, float]:

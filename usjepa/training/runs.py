@@ -8,15 +8,19 @@ by whole rows, are written beside and renamed. Who trains holds `Run.locked()`; 
 import json
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from io import StringIO
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from filelock import FileLock, Timeout
+from jaxtyping import UInt8
 
 from usjepa.errors import InputError
 from usjepa.recipe import AnyRun
@@ -91,11 +95,25 @@ class Run:
             raise InputError(f"{self.folder}: expected a finished run, got an unfinished one. Run it to its end first.")
         return read_checkpoint(self.folder / "last.pt", self.recipe)
 
-    def finish(self, table: pd.DataFrame | None = None) -> None:
+    def keep_maps(self, maps: UInt8[np.ndarray, "k T H W"], names: Sequence[str]) -> None:
+        """Keep the label maps that a scored run predicts, a name a video."""
+        write_whole(self.folder / "maps.npz", partial(_write_maps, maps, list(names)))
+
+    def maps(self) -> dict[str, UInt8[np.ndarray, "T H W"]]:
+        """What `keep_maps` kept, by name."""
+        with np.load(self.folder / "maps.npz") as kept:
+            return dict(zip(kept["names"].tolist(), kept["maps"], strict=True))
+
+    def finish(self, table: pd.DataFrame | None = None, facts: Mapping[str, float] = MappingProxyType({})) -> None:
         """Close the run: its table, a row a video, frame and structure, if there is one, then `done.json`."""
         if table is not None:
             write_whole(self.folder / "videos.parquet", lambda path: table.to_parquet(path, index=False))
-        write_whole(self.folder / "done.json", lambda path: path.write_text("{}\n"))
+        write_whole(self.folder / "done.json", lambda path: path.write_text(json.dumps(dict(facts), indent=1) + "\n"))
+
+    def facts(self) -> dict[str, float]:
+        """What `finish` was told beside the table: seconds of training, and the ridge score of frozen features."""
+        facts: dict[str, float] = json.loads((self.folder / "done.json").read_text())
+        return facts
 
     def table(self) -> pd.DataFrame:
         """The finished run's table. Raises InputError if the run has none yet."""
@@ -116,7 +134,7 @@ class Run:
         except OSError as error:
             raise unwritten(path, error) from error
         with lock:
-            for name in ("log.csv", "last.pt", "videos.parquet", "done.json", ".holder"):
+            for name in ("log.csv", "last.pt", "maps.npz", "videos.parquet", "done.json", ".holder"):
                 for left in self.folder.glob(f".{name}.*"):
                     left.unlink()
             write_whole(holder, lambda path: path.write_text(f"process {os.getpid()} on {platform.node()}"))
@@ -136,6 +154,11 @@ class Run:
             write_whole(path, lambda path: kept.to_csv(path, index=False))
         else:
             path.unlink(missing_ok=True)
+
+
+def _write_maps(maps: UInt8[np.ndarray, "k T H W"], names: list[str], path: Path) -> None:
+    with path.open("wb") as file:
+        np.savez_compressed(file, maps=maps, names=np.array(names))
 
 
 def open_run(recipe: AnyRun, workspace: Workspace) -> Run:

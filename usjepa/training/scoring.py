@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float, UInt8
@@ -13,14 +14,16 @@ from usjepa.data.clips import frame_indices, trusted_frames, whole_labels
 from usjepa.data.splits import nested_fractions
 from usjepa.data.store import Entry, Store
 from usjepa.errors import InputError
-from usjepa.evaluation.metrics import Counts, confusion, counts
+from usjepa.evaluation.metrics import SCORED, Counts, confusion, scored_counts
+from usjepa.evaluation.surface import surface_table
 from usjepa.model.encoder import Encoder
 from usjepa.model.segmenter import Segmenter
 from usjepa.recipe import Scored
 from usjepa.spec import ClipSpec
-from usjepa.structures import STRUCTURES
 from usjepa.training.device import autocast
 from usjepa.training.features import features_of
+from usjepa.training.runs import Run
+from usjepa.training.workspace import Workspace
 
 
 class Judged(NamedTuple):
@@ -84,18 +87,30 @@ def scored_entries(store: Store) -> list[Entry]:
     return [*labelled["validation"], *labelled["test"]]
 
 
-def evaluate(judged: Judged, store: Store, clip: ClipSpec) -> pd.DataFrame:
-    """Pixel counts of the labelled validation and test videos: a row a video, frame and structure."""
-    entries = scored_entries(store)
-    return counts_table(segment_entries(judged, store, entries, clip), store, entries, clip)
+def finish_scored(
+    run: Run, maps: UInt8[Tensor, "k T H W"], workspace: Workspace, clip: ClipSpec, facts: dict[str, float]
+) -> None:
+    """Close a run with label maps of `scored_entries`: the maps, and a table of their counts and surface distances."""
+    store, entries = workspace.store, scored_entries(workspace.store)
+    table = counts_table(maps, store, entries, clip)
+    true = whole_labels(store, entries, clip).numpy()
+    surfaces = [
+        surface_table(maps[k].numpy(), true[k], entry.spacing_mm).assign(
+            video=entry.name, frame=np.repeat(frame_indices(entry.length, clip), len(SCORED) - 1)
+        )
+        for k, entry in enumerate(entries)
+    ]
+    keys = ["video", "frame", "structure"]
+    run.keep_maps(maps.numpy(), [entry.name for entry in entries])
+    run.finish(table.merge(pd.concat(surfaces).drop_duplicates(keys), on=keys, how="left"), facts)
 
 
 def counts_table(
     predicted: UInt8[Tensor, "k T H W"], store: Store, entries: Sequence[Entry], clip: ClipSpec
 ) -> pd.DataFrame:
-    """Counts of the four structures as rows, for predictions of any kind; frames that can't be trusted have none."""
+    """Counts of all that is `SCORED` as rows, for predictions of any kind; frames that can't be trusted have none."""
     true, trust = truth_of(store, entries, clip)
-    of = counts(confusion(predicted, true, len(STRUCTURES)))
+    of = scored_counts(confusion(predicted, true))
     rows = [
         {"video": entry.name, "patient": entry.patient, "view": entry.view, "split": entry.split, "frame": frame}
         | {"annotated": frame in entry.annotated, "structure": structure}
@@ -103,6 +118,6 @@ def counts_table(
         for k, entry in enumerate(entries)
         for slot, frame in enumerate(frame_indices(entry.length, clip).tolist())
         if trust[k, slot]
-        for s, structure in enumerate(STRUCTURES)
+        for s, structure in enumerate(SCORED)
     ]
     return pd.DataFrame(rows)

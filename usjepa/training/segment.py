@@ -1,5 +1,6 @@
 """The downstream loop: probe and decoder by cross-entropy, on a frozen encoder's features or together with it."""
 
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -14,6 +15,7 @@ from tqdm.auto import tqdm
 
 from usjepa.data.clips import whole_clips
 from usjepa.data.store import Entry, Store
+from usjepa.evaluation.ridge import Tokens, class_fractions, ridge_r2
 from usjepa.model.encoder import Encoder, tubelet_of
 from usjepa.model.segmenter import Segmenter
 from usjepa.model.tokens import take, tubelets
@@ -26,7 +28,15 @@ from usjepa.training.learners import new_encoder
 from usjepa.training.pretrain import parts_of
 from usjepa.training.runs import Run, open_run
 from usjepa.training.schedules import cosine, set_rates_
-from usjepa.training.scoring import Judged, Truth, evaluate, training_entries, truth_of
+from usjepa.training.scoring import (
+    Judged,
+    Truth,
+    finish_scored,
+    scored_entries,
+    segment_entries,
+    training_entries,
+    truth_of,
+)
 from usjepa.training.streams import Stream, batch_order, generator
 from usjepa.training.workspace import Workspace
 from usjepa.weights.load import load_into_
@@ -61,20 +71,42 @@ def train_segmenter(recipe: SegmentRecipe, workspace: Workspace) -> Judged:
         _load_(judged, run.final(), recipe)
         return judged
     with run.locked(workspace.world):
-        _fit(judged, recipe, run, workspace)
-        run.finish(evaluate(judged, workspace.store, recipe.clip))
+        seconds = _fit(judged, recipe, run, workspace)
+        maps = segment_entries(judged, workspace.store, scored_entries(workspace.store), recipe.clip)
+        facts = {} if recipe.trains_encoder else ridge_facts(judged.encoder, recipe, workspace)
+        finish_scored(run, maps, workspace, recipe.clip, {"seconds": seconds, **facts})
     return judged
 
 
-def _fit(judged: Judged, recipe: SegmentRecipe, run: Run, workspace: Workspace) -> None:
-    """AdamW, the rate falling from its peak to 0 (section 3.1)."""
+def ridge_facts(encoder: Encoder, recipe: SegmentRecipe, workspace: Workspace) -> dict[str, float]:
+    """The closed-form score of the same features and labels, averaged over structures, by split."""
+    store, tubelet = workspace.store, tubelet_of(recipe.start.model)
+    entries = {"train": training_entries(recipe, store)}
+    for entry in scored_entries(store):
+        entries.setdefault(entry.split, []).append(entry)
+    tokens = {
+        split: Tokens(
+            kept_features(encoder, of, recipe.clip, workspace).cpu(),
+            class_fractions(*truth_of(store, of, recipe.clip), tubelet),
+        )
+        for split, of in entries.items()
+    }
+    return {
+        f"ridge_{split}": float(ridge_r2(tokens["train"], asked)["over structures"])
+        for split, asked in tokens.items()
+        if split != "train"
+    }
+
+
+def _fit(judged: Judged, recipe: SegmentRecipe, run: Run, workspace: Workspace) -> float:
+    """AdamW, the rate falling from its peak to 0 (section 3.1); the seconds it took, those before a kill too."""
     entries, device = training_entries(recipe, workspace.store), workspace.device
     truth = truth_of(workspace.store, entries, recipe.clip)
     features = _features(judged, recipe, entries, workspace)
     segmenter = judged.segmenter
     optimiser = adamw(segmenter.probe, segmenter.decoder, judged.encoder)
-    done = _restore(judged, recipe, optimiser, run)
-    guard = Guard(optimiser, device)
+    done, before_s = _restore(judged, recipe, optimiser, run)
+    guard, started = Guard(optimiser, device), time.perf_counter() - before_s
     steps = tqdm(range(done, recipe.steps), "segment", recipe.steps, initial=done, disable=not workspace.is_shown)
     for step in steps:
         is_last = step == recipe.steps - 1
@@ -97,7 +129,9 @@ def _fit(judged: Judged, recipe: SegmentRecipe, run: Run, workspace: Workspace) 
         if logs:
             run.append({"step": step, "cross_entropy": float(loss.detach())})
         if saves:
-            run.save({"step": step + 1, **_state(judged, recipe), "optimiser": optimiser.state_dict()})
+            state = {"step": step + 1, "seconds": time.perf_counter() - started, **_state(judged, recipe)}
+            run.save({**state, "optimiser": optimiser.state_dict()})
+    return time.perf_counter() - started
 
 
 def segmentation_loss(
@@ -130,14 +164,14 @@ def _features(
     return partial(_alone, judged.encoder, workspace.store, entries, recipe.clip)
 
 
-def _restore(judged: Judged, recipe: SegmentRecipe, optimiser: AdamW, run: Run) -> int:
-    """Load the run's checkpoint, if it has one; the number of steps already done."""
+def _restore(judged: Judged, recipe: SegmentRecipe, optimiser: AdamW, run: Run) -> tuple[int, float]:
+    """Load the run's checkpoint, if it has one; the steps already done, and the seconds they took."""
     state = run.resume()
     if state is None:
-        return 0
+        return 0, 0.0
     _load_(judged, state, recipe)
     optimiser.load_state_dict(state["optimiser"])
-    return int(state["step"])
+    return int(state["step"]), float(state["seconds"])
 
 
 def _state(judged: Judged, recipe: SegmentRecipe) -> dict[str, dict[str, Tensor]]:
