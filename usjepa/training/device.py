@@ -1,5 +1,7 @@
 """Where and how precisely to compute: CUDA with bfloat16 autocast, or the CPU in float32."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -26,6 +28,19 @@ def choose_device(name: str = "auto") -> torch.device:
 def autocast(device: torch.device) -> torch.autocast:
     """bfloat16 on CUDA, off elsewhere; bfloat16 has float32's range and needs no gradient scaler."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda")
+
+
+@contextmanager
+def memory_enough(batch: int) -> Iterator[None]:
+    """Raise an InputError that says what to lower where the device's memory ends."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        came = ". ".join(str(error).split(". ")[:2])
+        raise InputError(
+            f"batch: expected {batch} clips a step to fit into the device's memory: {came}. Lower batch in the recipe, "
+            "share it among more GPUs with torchrun, or take smaller clips. `usjepa estimate` says what a step needs."
+        ) from error
 
 
 def compile_blocks_(module: nn.Module) -> None:

@@ -63,11 +63,11 @@ def row_of(learner: Learner, batch: Batch) -> dict[str, float]:
     return {"pixels": pixels.loss, **named, **_aliveness(functional.layer_norm(features, features.shape[-1:]))}
 
 
-def announce_collapse(step: int, row: dict[str, float]) -> None:
-    """Warn if the teacher's features have become nearly the same everywhere."""
-    if row["spread"] < LEAST_SPREAD:
+def announce_collapse(step: int, spread_now: float, spread_before: float) -> None:
+    """Warn when the teacher's features have become nearly the same everywhere since the last row."""
+    if spread_now < LEAST_SPREAD <= spread_before:
         warnings.warn(
-            f"step {step}: the features have collapsed: spread {row['spread']:.2f}, a healthy run keeps 0.3 and more. "
+            f"step {step}: the features have collapsed: spread {spread_now:.2f}, a healthy run keeps 0.3 and more. "
             "Slow the teacher (momentum) or lower rate_peak.",
             stacklevel=2,
         )

@@ -1,5 +1,6 @@
 """The pre-training loop: random masks of random clips, one step of AdamW, the teacher following the student."""
 
+import math
 import time
 
 from jaxtyping import UInt8
@@ -13,10 +14,10 @@ from usjepa.data.store import Entry
 from usjepa.errors import InputError
 from usjepa.model.jepa import JEPA
 from usjepa.recipe import PretrainRecipe, Published, Start, Untrained, VideoMAERecipe
-from usjepa.training.device import adamw, autocast, clip_, compile_blocks_
+from usjepa.training.device import adamw, autocast, clip_, compile_blocks_, memory_enough
 from usjepa.training.guard import Guard
 from usjepa.training.journal import Stopwatch, announce_collapse, row_of
-from usjepa.training.learners import Batch, Learner, batch_of, follow_, new_encoder, new_learner
+from usjepa.training.learners import Learner, batch_of, follow_, new_encoder, new_learner
 from usjepa.training.runs import Run, open_run
 from usjepa.training.schedules import set_schedule_
 from usjepa.training.workspace import Workspace
@@ -37,7 +38,7 @@ def pretrain(recipe: PretrainRecipe | VideoMAERecipe, workspace: Workspace, *, w
     if workspace.world.all(run.done):
         learner.load_state_dict(run.final()["model"])
         return learner
-    with run.locked(workspace.world, waits=waits):
+    with run.locked(workspace.world, waits=waits), memory_enough(recipe.batch):
         seconds = _train(learner, run, workspace)
         if workspace.world.is_first:
             run.finish(facts={"seconds": seconds})
@@ -89,7 +90,7 @@ def _train(learner: Learner, run: Run, workspace: Workspace) -> float:
     done, before_s = _restore(learner, optimiser, run, workspace)
     guard, forward = Guard(optimiser, device), _prepared(learner, workspace)
     steps = tqdm(range(done, recipe.steps), "pretrain", recipe.steps, initial=done, disable=not workspace.is_shown)
-    started = time.perf_counter() - before_s
+    started, spread = time.perf_counter() - before_s, math.inf
     for step in steps:
         is_last = step == recipe.steps - 1
         logs, saves = is_last or step % recipe.log_every == 0, is_last or (step + 1) % recipe.save_every == 0
@@ -106,13 +107,18 @@ def _train(learner: Learner, run: Run, workspace: Workspace) -> float:
         guard.watch(step, {"loss": world.mean(loss), **norms})
         if logs or saves or device.type == "cpu":
             guard.check()
-        row = _row(learner, batch, step) if logs and world.is_first else None
+        row = {}
+        if logs and world.is_first:
+            with autocast(device):
+                row = row_of(learner, batch)
+            announce_collapse(step, row["spread"], spread)
+            spread = row["spread"]
         watch.lap("log")
         set_schedule_(optimiser, recipe, step)
         optimiser.step()
         follow_(learner, step)
         watch.lap("update")
-        if row is not None:
+        if row:
             run.append({"step": step, **row, **watch.laps, "seconds": time.perf_counter() - started})
         if saves and world.is_first:
             state = {"step": step + 1, "seconds": time.perf_counter() - started, "model": learner.state_dict()}
@@ -150,10 +156,3 @@ def _restore(learner: Learner, optimiser: AdamW, run: Run, workspace: Workspace)
     learner.load_state_dict(state["model"])
     optimiser.load_state_dict(state["optimiser"])
     return int(state["step"]), float(state["seconds"])
-
-
-def _row(learner: Learner, batch: Batch, step: int) -> dict[str, float]:
-    with autocast(batch.clip.device):
-        row = row_of(learner, batch)
-    announce_collapse(step, row)
-    return row

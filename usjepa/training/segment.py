@@ -21,7 +21,7 @@ from usjepa.model.segmenter import Segmenter
 from usjepa.model.tokens import take, tubelets
 from usjepa.recipe import SegmentRecipe
 from usjepa.spec import ClipSpec
-from usjepa.training.device import adamw, autocast, clip_
+from usjepa.training.device import adamw, autocast, clip_, memory_enough
 from usjepa.training.features import features_of, kept_features
 from usjepa.training.guard import Guard
 from usjepa.training.learners import new_encoder
@@ -70,7 +70,7 @@ def train_segmenter(recipe: SegmentRecipe, workspace: Workspace) -> Judged:
     if run.done:
         _load_(judged, run.final(), recipe)
         return judged
-    with run.locked(workspace.world):
+    with run.locked(workspace.world), memory_enough(recipe.batch):
         seconds = _fit(judged, recipe, run, workspace)
         maps = segment_entries(judged, workspace.store, scored_entries(workspace.store), recipe.clip)
         facts = {} if recipe.trains_encoder else ridge_facts(judged.encoder, recipe, workspace)
