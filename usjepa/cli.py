@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import NoReturn
 
-from usjepa.commands import data, estimate, notebooks, run, weights
+from usjepa.commands import data, estimate, infer, notebooks, results, run, weights
 from usjepa.errors import InputError
 
 
@@ -40,6 +40,9 @@ def parser() -> ArgumentParser:
     data.add_verbs(verbs.add_parser("data", help="make a phantom, prepare data for training"))
     run.add_options(verbs.add_parser("run", help="pre-train, freeze, train the probe, print the scores"))
     estimate.add_options(verbs.add_parser("estimate", help="say what a recipe will run, and how long it will take"))
-    weights.add_verbs(verbs.add_parser("weights", help="describe, fetch and export weights"))
+    results.add_verbs(verbs.add_parser("results", help="run whole tables, and make their files from the runs"))
+    infer.add_encode(verbs.add_parser("encode", help="write the features that weights give of any film"))
+    infer.add_segment(verbs.add_parser("segment", help="write a finished run's masks of any film"))
+    weights.add_verbs(verbs.add_parser("weights", help="describe, fetch, verify and export weights"))
     notebooks.add_verbs(verbs.add_parser("notebooks", help="run, check or vary the book's notebooks"))
     return top

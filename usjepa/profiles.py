@@ -97,7 +97,7 @@ def _small() -> Profile:
     return Profile(
         replace(vjepa, start=replace(vjepa, **start)),
         replace(videomae, start=replace(videomae, **start)),
-        replace(tiny.judge, batch=16, rate_peak=3e-3),
+        replace(tiny.judge, batch=16, rate_peak=3e-3, decoded_share=1 / 3),
         {1.0: 600, 0.5: 450, 0.2: 300, 0.1: 200},
         unet=replace(tiny.unet, batch=16),
     )

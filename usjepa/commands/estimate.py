@@ -23,7 +23,9 @@ def add_options(estimate: ArgumentParser) -> None:
 
 def print_estimate(options: Namespace) -> int:
     """`usjepa estimate NAME`: what will run, FLOPs, memory, traffic, and hours on the device found."""
+    from usjepa.baseline import LazyRecipe, UNetRecipe
     from usjepa.data.store import open_store
+    from usjepa.errors import InputError
     from usjepa.estimate.plan import CAMUS_CLIPS, chain, plan_of
     from usjepa.estimate.report import describe_start, duration
     from usjepa.estimate.speed import EFFICIENCY
@@ -31,6 +33,8 @@ def print_estimate(options: Namespace) -> int:
     from usjepa.training.device import choose_device
 
     recipe, device, clips = chosen_recipe(options), choose_device(options.device), CAMUS_CLIPS
+    if isinstance(recipe, LazyRecipe | UNetRecipe):
+        raise InputError(f"{options.name}: expected a recipe with a transformer, got {recipe.kind}. Just run it.")
     if options.data is not None:
         clips = sum(entry.is_labelled for entry in open_store(options.data).entries)
     seconds = 0.0
@@ -44,7 +48,7 @@ def print_estimate(options: Namespace) -> int:
 
 
 def print_plan(plan: "Plan", runs: Path, device: "torch.device") -> float:
-    """One run's lines, and beside the estimated time what its log says; the estimated seconds."""
+    """One run's lines, and beside the estimated time what was measured; the estimated seconds."""
     from usjepa.estimate.flops import tokens_of
     from usjepa.estimate.report import describe, duration, scaled, step_seconds
     from usjepa.estimate.speed import EFFICIENCY, product_rate
@@ -59,7 +63,9 @@ def print_plan(plan: "Plan", runs: Path, device: "torch.device") -> float:
     seconds, step_s = plan.flops / rate, plan.step_flops / rate
     print(f"  time: about {duration(seconds)}, {duration(step_s)} a step at {scaled(rate, 'FLOP/s')}")
     run = Run(runs / recipe_hash(recipe), recipe)
-    if (measured_s := step_seconds(run.log())) is not None:
-        state = "finished" if run.done else "not finished"
-        print(f"  measured: {duration(recipe.steps * measured_s)}, {duration(measured_s)} a step ({state})")
+    if run.done:
+        took_s = run.facts()["seconds"]
+        print(f"  measured: {duration(took_s)}, {duration(took_s / recipe.steps)} a step")
+    elif (each_s := step_seconds(run.log())) is not None:
+        print(f"  measured so far: {duration(each_s)} a step, so {duration(recipe.steps * each_s)} in all")
     return seconds

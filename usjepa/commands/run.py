@@ -1,6 +1,7 @@
 """`usjepa run`: one row of a table from nothing."""
 
 from argparse import ArgumentParser, Namespace
+from dataclasses import replace
 from pathlib import Path
 
 from usjepa.recipe import AnyRun
@@ -38,29 +39,28 @@ def chosen_recipe(options: Namespace) -> AnyRun:
 
 
 def run_recipe(options: Namespace) -> int:
-    """`usjepa run NAME`: what is done is read, what is missing is run."""
+    """`usjepa run NAME`: what is done is read, what is missing is run; several processes share pre-training."""
     from usjepa.data.store import open_store
     from usjepa.evaluation.metrics import summary
     from usjepa.training.device import choose_device
-    from usjepa.training.experiment import run
+    from usjepa.training.experiment import run, share
     from usjepa.training.workspace import Workspace
     from usjepa.training.world import joined
 
-    recipe, store, device = chosen_recipe(options), open_store(options.data), choose_device(options.device)
+    device = choose_device(options.device)
     with joined(device) as world:
-        finished = run(
-            recipe,
-            Workspace(
-                store,
-                options.runs,
-                device,
-                weights=tuple(options.weights),
-                world=world,
-                compiles=options.compile,
-                caches=not options.no_cache,
-            ),
+        recipe = chosen_recipe(options)
+        workspace = Workspace(
+            open_store(options.data),
+            options.runs,
+            device,
+            weights=tuple(options.weights),
+            compiles=options.compile,
+            caches=not options.no_cache,
         )
+        share(recipe, replace(workspace, world=world))
     if world.is_first:
+        finished = run(recipe, workspace)
         print(finished.folder)
         if finished.has_table:
             table = finished.table()
