@@ -1,7 +1,9 @@
 import os
 import resource
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -269,6 +271,18 @@ def test_a_run_in_training_is_not_trained_twice_but_read(run: Run) -> None:
         assert run.log()["step"].tolist() == [0]
     with run.locked(ALONE):
         pass
+
+
+def test_who_waits_says_for_whom_and_goes_on_when_that_is_killed(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(run.folder)], stdout=subprocess.PIPE)
+    assert holder.stdout is not None
+    with holder.stdout:
+        assert holder.stdout.readline() == b"locked\n"
+        timer = threading.Timer(0.3, holder.kill)
+        timer.start()
+        with run.locked(ALONE, waits=True):
+            assert holder.wait() == -signal.SIGKILL
+    assert f"{run.folder}: waiting for process {holder.pid} on " in capsys.readouterr().err
 
 
 def test_only_the_first_of_several_processes_needs_the_lock(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,11 +2,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+from einops import rearrange
 from torch import nn
 
 from usjepa.model.segmenter import Segmenter, Standardiser
+from usjepa.model.tokens import untubelets
 from usjepa.recipe import PretrainRecipe, SegmentRecipe
-from usjepa.spec import ModelSpec
+from usjepa.spec import ClipSpec, ModelSpec
 
 
 @pytest.fixture
@@ -26,8 +28,21 @@ def test_two_transposed_convolutions_undo_the_tubelet(patch: int, strides: list[
     model = ModelSpec(width=24, depth=1, heads=2, patch_px=patch, predictor_width=16)
     recipe = SegmentRecipe(start=PretrainRecipe(model=model), decoder_width=8)
     with torch.device("meta"):
-        layers = [layer for layer in Segmenter(recipe).decoder if isinstance(layer, nn.ConvTranspose3d)]
+        layers = [layer for layer in Segmenter(recipe).decoder.children() if isinstance(layer, nn.ConvTranspose3d)]
     assert [layer.stride for layer in layers] == [layer.kernel_size for layer in layers] == strides
+
+
+@pytest.mark.parametrize("patch", [4, 8, 16])
+def test_linear_maps_of_tokens_are_the_transposed_convolutions(patch: int, generator: torch.Generator) -> None:
+    clip = ClipSpec(frames=4, size_px=3 * patch, channels=1)
+    model = ModelSpec(width=24, depth=1, heads=2, patch_px=patch, predictor_width=16)
+    segmenter = Segmenter(SegmentRecipe(start=PretrainRecipe(clip=clip, model=model), clip=clip, decoder_width=8))
+    tokens = torch.randn(2, 18, 24, generator=generator)
+    decoder = segmenter.decoder
+    grid = rearrange(tokens, "b (t i j) d -> b d t i j", t=2, i=3, j=3)
+    expected = decoder.second(nn.functional.gelu(decoder.first(grid)))
+    logits = untubelets(rearrange(decoder(tokens), "b n s p -> b n (s p)"), segmenter.grid, segmenter.tubelet)
+    torch.testing.assert_close(logits, expected, atol=1e-6, rtol=1e-5)
 
 
 def test_the_probe_reads_other_places(segmenter: Segmenter) -> None:

@@ -6,10 +6,12 @@ import torch
 from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn import functional
 
-from usjepa.model.encoder import LayerNorm, grid_of
-from usjepa.model.tokens import take
+from usjepa.model.encoder import LayerNorm, grid_of, tubelet_of
+from usjepa.model.tokens import take, untubelets
 from usjepa.recipe import SegmentRecipe
+from usjepa.spec import ModelSpec
 from usjepa.structures import STRUCTURES
 
 
@@ -66,40 +68,53 @@ class AttentiveProbe(nn.Module):
         return probed
 
 
-class Segmenter(nn.Module):
-    """Frozen features to a class a pixel. Both convolutions have kernel = stride, so that they undo the tubelet.
+class TokenDecoder(nn.Module):
+    """Two transposed convolutions (section 3.1) with kernel = stride: a token's pixels come from that token alone.
 
-    For a patch of 16 the strides are (2, 4, 4) then (1, 4, 4), for one of 4 (2, 2, 2) then (1, 2, 2).
+    So they are two linear maps of each token, and written as such: any tokens can be decoded without the others. For
+    a patch of 16 the strides are (2, 4, 4) then (1, 4, 4), for one of 4 (2, 2, 2) then (1, 2, 2).
     """
+
+    def __init__(self, model: ModelSpec, width: int) -> None:
+        super().__init__()
+        side = 2 ** math.ceil(math.log2(model.patch_px) / 2)
+        first, second = (model.tubelet_frames, side, side), (1, model.patch_px // side, model.patch_px // side)
+        self.first = nn.ConvTranspose3d(model.width, width, kernel_size=first, stride=first)
+        self.second = nn.ConvTranspose3d(width, len(STRUCTURES), kernel_size=second, stride=second)
+
+    def forward(self, tokens: Float[Tensor, "b m d"]) -> Float[Tensor, "b m s p"]:
+        """Logits of the structures at each pixel of a token's tubelet, `p` over its frame, row and column."""
+        first, second = self.first, self.second
+        assert first.bias is not None
+        assert second.bias is not None
+        wide = tokens @ rearrange(first.weight, "d w t h v -> d (t h v w)")
+        hidden = functional.gelu(rearrange(wide, "b m (k w) -> b m k w", w=first.out_channels) + first.bias)
+        fine = hidden @ rearrange(second.weight, "w s z x y -> w (s z x y)")
+        t, h, v = first.kernel_size
+        z, x, y = second.kernel_size
+        logits = rearrange(fine, "b m (t h v) (s z x y) -> b m s (t z h x v y)", t=t, h=h, v=v, z=z, x=x, y=y)
+        return logits + rearrange(second.bias, "s -> s 1")
+
+
+class Segmenter(nn.Module):
+    """Frozen features to a class a pixel: standardised, read by the attentive probe, decoded a token."""
 
     def __init__(self, recipe: SegmentRecipe) -> None:
         super().__init__()
         model = recipe.start.model
-        self.grid = grid_of(recipe.clip, model)
+        self.grid, self.tubelet = grid_of(recipe.clip, model), tubelet_of(model)
         self.standardise = Standardiser(model.width)
         self.probe = AttentiveProbe(self.grid.n, model.width, model.heads)
-        first = 2 ** math.ceil(math.log2(model.patch_px) / 2)
-        in_time, second = (model.tubelet_frames, first, first), (1, model.patch_px // first, model.patch_px // first)
-        self.decoder = nn.Sequential(
-            nn.ConvTranspose3d(model.width, recipe.decoder_width, kernel_size=in_time, stride=in_time),
-            nn.GELU(),
-            nn.ConvTranspose3d(recipe.decoder_width, len(STRUCTURES), kernel_size=second, stride=second),
-        )
+        self.decoder = TokenDecoder(model, recipe.decoder_width)
 
     def forward(self, features: Float[Tensor, "b n d"]) -> Float[Tensor, "b s T H W"]:
         """Logits of the structures (background, LV endo, LV epi, LA) at every pixel of every frame."""
-        tokens = self.probe(self.standardise(features))
-        t, i, j = self.grid
-        logits: Tensor = self.decoder(rearrange(tokens, "b (t i j) d -> b d t i j", t=t, i=i, j=j))
-        return logits
+        logits = rearrange(self.at(features), "b n s p -> b n (s p)")
+        return untubelets(logits, self.grid, self.tubelet)
 
     def at(
         self, features: Float[Tensor, "b n d"], places: Int[Tensor, "b m"] | None = None
     ) -> Float[Tensor, "b m s p"]:
-        """The same logits of the tokens at `places`, or of all, `p` over a tubelet's frame, row and column.
-
-        A token's pixels come from it alone, so the tokens are set in one row and no others are decoded.
-        """
-        tokens = self.probe(self.standardise(features), places)
-        row: Tensor = self.decoder(rearrange(tokens, "b m d -> b d 1 1 m"))
-        return rearrange(row, "b s pt ph (m pw) -> b m s (pt ph pw)", m=tokens.shape[1])
+        """The same of the tokens at `places` only, `p` as `usjepa.tubelets` has it; None is all tokens in order."""
+        logits: Tensor = self.decoder(self.probe(self.standardise(features), places))
+        return logits

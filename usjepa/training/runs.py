@@ -8,8 +8,9 @@ by whole rows, are written beside and renamed. Who trains holds `Run.locked()`; 
 import json
 import os
 import platform
+import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from io import StringIO
@@ -56,7 +57,7 @@ class Run:
         """While this lasts, no other process trains this run; the kernel frees the lock of a process that is killed.
 
         Of several processes the first holds it, for all. What killed processes left half-written is removed.
-        If another process trains this run, waits until it has done so, or raises InputError.
+        If another process trains this run, says so and waits until it has, or raises InputError.
         """
         with self._lock(waits) if world.is_first else nullcontext():
             world.wait()
@@ -124,21 +125,27 @@ class Run:
 
     @contextmanager
     def _lock(self, waits: bool) -> Iterator[None]:
-        path, holder = self.folder / ".lock", self.folder / ".holder"
-        try:
-            lock = FileLock(path, timeout=-1 if waits else 0).acquire()
-        except Timeout as error:
-            who = holder.read_text() if holder.exists() else "another process"
-            came = f"{self.folder}: expected a run that nobody trains, got one that {who} is training."
-            raise InputError(f"{came} Wait for it, or stop it and give the same command again.") from error
-        except OSError as error:
-            raise unwritten(path, error) from error
-        with lock:
+        holder = self.folder / ".holder"
+        with self._taken(waits, holder):
             for name in ("log.csv", "last.pt", "maps.npz", "videos.parquet", "done.json", ".holder"):
                 for left in self.folder.glob(f".{name}.*"):
                     left.unlink()
             write_whole(holder, lambda path: path.write_text(f"process {os.getpid()} on {platform.node()}"))
             yield
+
+    def _taken(self, waits: bool, holder: Path) -> AbstractContextManager[object]:
+        lock = FileLock(self.folder / ".lock")
+        try:
+            return lock.acquire(timeout=0)
+        except Timeout as error:
+            who = holder.read_text() if holder.exists() else "another process"
+            if waits:
+                print(f"{self.folder}: waiting for {who}, which is training this.", file=sys.stderr)
+                return lock.acquire(timeout=-1)
+            came = f"{self.folder}: expected a run that nobody trains, got one that {who} is training."
+            raise InputError(f"{came} Wait for it, or stop it and give the same command again.") from error
+        except OSError as error:
+            raise unwritten(self.folder / ".lock", error) from error
 
     def _whole_rows(self) -> str:
         path = self.folder / "log.csv"

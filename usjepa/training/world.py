@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Float
 from torch import Tensor, distributed
+from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
 from usjepa.errors import InputError
@@ -76,7 +77,9 @@ def joined(device: torch.device) -> Iterator[World]:
         return
     if device.type == "cuda":
         _take_gpu(int(os.environ["LOCAL_RANK"]))
-    store, rank, size = next(rendezvous("env://"))
+    shared, rank, size = next(rendezvous("env://"))
+    # torchrun's store outlives a restart, and holds the addresses of processes that are gone.
+    store = PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", shared)
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     distributed.init_process_group(backend, timeout=LONGEST_WAIT, store=store, rank=rank, world_size=size)
     try:
