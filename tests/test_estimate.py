@@ -165,9 +165,14 @@ def test_flops_are_those_that_torch_counts_in_the_real_step(recipe: AnyRecipe) -
 
 
 def kept_by_autograd(recipe: AnyRecipe, *, is_half: bool) -> int:
-    """Bytes of the storages that a step's graph holds, but for weights and their casts."""
+    """Bytes of the storages that a step's graph holds, but for weights, their casts and their forms as matrices."""
     held: dict[int, int] = {}
-    weights = {tuple(sorted(weight.shape)) for module in networks(recipe).values() for weight in module.parameters()}
+    every = [weight for module in networks(recipe).values() for weight in module.parameters()]
+    weights = {
+        tuple(sorted(one.shape))
+        for weight in every
+        for one in (weight, weight.flatten(1) if weight.ndim > 1 else weight)
+    }
 
     def pack(tensor: Tensor) -> Tensor:
         if tuple(sorted(tensor.shape)) not in weights:

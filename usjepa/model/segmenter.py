@@ -87,13 +87,15 @@ class TokenDecoder(nn.Module):
         first, second = self.first, self.second
         assert first.bias is not None
         assert second.bias is not None
-        wide = tokens @ rearrange(first.weight, "d w t h v -> d (t h v w)")
-        hidden = functional.gelu(rearrange(wide, "b m (k w) -> b m k w", w=first.out_channels) + first.bias)
-        fine = hidden @ rearrange(second.weight, "w s z x y -> w (s z x y)")
         t, h, v = first.kernel_size
         z, x, y = second.kernel_size
+        wide = rearrange(
+            tokens @ rearrange(first.weight, "d w t h v -> d (t h v w)"), "b m (k w) -> b m k w", k=t * h * v
+        )
+        coarse = functional.gelu(wide + first.bias.to(wide.dtype))
+        fine = coarse @ rearrange(second.weight, "w s z x y -> w (s z x y)")
         logits = rearrange(fine, "b m (t h v) (s z x y) -> b m s (t z h x v y)", t=t, h=h, v=v, z=z, x=x, y=y)
-        return logits + rearrange(second.bias, "s -> s 1")
+        return logits + rearrange(second.bias, "s -> s 1").to(logits.dtype)
 
 
 class Segmenter(nn.Module):
