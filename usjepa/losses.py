@@ -1,5 +1,6 @@
 """The paper's four equations, in its order, one function each, and nothing else."""
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -20,7 +21,7 @@ def relative_offset(first: Int[Tensor, "b r"], second: Int[Tensor, "b r"], grid:
     Divided by the extent, not by extent - 1: a component never reaches 1 (at most 7/8 in time, 13/14 in space).
     """
     difference = coordinates(first, grid) - coordinates(second, grid)
-    return difference / difference.new_tensor(grid)
+    return torch.stack([axis / extent for axis, extent in zip(difference.unbind(-1), grid, strict=True)], dim=-1)
 
 
 def localisation_loss(predicted: Float[Tensor, "b r 3"], offset: Float[Tensor, "b r 3"]) -> Float[Tensor, ""]:

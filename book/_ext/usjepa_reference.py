@@ -1,13 +1,17 @@
-"""Fill two pages from the package: its modules into the reference, its docstring's table into the notation."""
+"""Fill pages from the package: its modules, the table of its notation, and the records of its benchmarks."""
 
+import json
 import pkgutil
 import re
 from importlib import import_module
+from pathlib import Path
 
 from sphinx.application import Sphinx
 
 import usjepa
 
+RECORDS = Path(usjepa.__file__).parents[1] / "benchmarks" / "records"
+BENCHMARK = re.compile(r"<!-- benchmark ([\w-]+) -->")
 CODE = re.compile(r"(``[^`]+``|`[^`]+`)")
 SECTION = """
 ## {name}
@@ -30,10 +34,26 @@ def notation() -> str:
     return "\n".join(line for line in (usjepa.__doc__ or "").splitlines() if line.startswith("|"))
 
 
+def benchmark(name: str) -> str:
+    """Tables of one record: single figures first, then each list as a table of its own."""
+    record = json.loads((RECORDS / f"{name}.json").read_text(encoding="utf-8"))
+    single = {key: value for key, value in record.items() if not isinstance(value, list) and value is not None}
+    tables = [table([{"figure": key.replace("_", " "), "value": value} for key, value in single.items()])]
+    return "\n\n".join(tables + [table(value) for value in record.values() if isinstance(value, list)])
+
+
+def table(rows: list[dict[str, object]]) -> str:
+    """Rows of equal keys as a Markdown table; numbers with three significant digits."""
+    heads = [str(key).replace("_", " ") for key in rows[0]]
+    cells = [[f"{one:.3g}" if isinstance(one, float) else str(one) for one in row.values()] for row in rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in (heads, ["---"] * len(heads), *cells))
+
+
 def fill(app: Sphinx, docname: str, source: list[str]) -> None:
     """Put what the package says into the places that the pages leave for it."""
     if docname == "book/api":
         source[0] = source[0].replace("<!-- modules -->", "".join(SECTION.format(name=name) for name in modules()))
+    source[0] = BENCHMARK.sub(lambda found: benchmark(found.group(1)), source[0])
     if docname == "book/notation":
         source[0] = source[0].replace("<!-- notation -->", notation())
 

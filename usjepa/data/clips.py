@@ -125,7 +125,9 @@ def training_clips(
     clips = []
     for entry in entries:
         start = int(torch.randint(latest_start(entry.length, spec) + 1, (), generator=generator))
-        indices = torch.from_numpy(entry.first + frame_indices(entry.length, spec, start)).to(frames.device)
+        indices = torch.from_numpy(entry.first + frame_indices(entry.length, spec, start)).to(
+            frames.device, non_blocking=True
+        )
         rows, columns = crop_box(frames.shape[1], vary.area, vary.aspect, generator=generator)
         cut = rearrange(frames[indices][:, rows, columns].float(), "T h w -> T 1 h w")
         if vary.flips and torch.rand((), generator=generator) < 0.5:
@@ -161,7 +163,7 @@ def crop_box(
 
 def normalise(frames: Float[Tensor, "b T H W"], channels: int) -> Float[Tensor, "b c T H W"]:
     """Grey levels 0 to 255, repeated over the channels, less `MEAN` and over `DEVIATION`: one product and sum."""
-    mean, deviation = (torch.tensor(of[channels], device=frames.device) for of in (MEAN, DEVIATION))
+    mean, deviation = (torch.tensor(of[channels]).to(frames.device, non_blocking=True) for of in (MEAN, DEVIATION))
     scale, shift = (rearrange(one, "c -> c 1 1 1") for one in (1 / (255 * deviation), -mean / deviation))
     return torch.addcmul(shift, rearrange(frames, "b T H W -> b 1 T H W"), scale)
 

@@ -50,7 +50,8 @@ def row_of(learner: Learner, batch: Batch) -> dict[str, float]:
 
     V-JEPA: Eq. 1 and 3, chance for the latter, the gradient's norm of each at encoder, predictor and head, spread,
     content spread and effective rank of the teacher's features, cosine of prediction and target, and how far the
-    student is from the teacher. VideoMAE: its loss, norms, and the same three measures of its encoder.
+    student is from the teacher. VideoMAE: its loss, norms, and the same three measures of its encoder. Of several
+    processes the first measures its own share of the batch.
     """
     if isinstance(learner, JEPA) and isinstance(batch.draws, Draws):
         return _jepa_row(learner, batch.clip, batch.draws)
