@@ -39,6 +39,7 @@ from .data.store import Store as Store
 from .data.store import open_store as open_store
 from .data.videos import read_videos as read_videos
 from .errors import InputError as InputError
+from .estimate.plan import plan_of as plan_of
 from .evaluation.audit import dsc_against_ji as dsc_against_ji
 from .evaluation.audit import implied_deviations as implied_deviations
 from .evaluation.audit import impossible_deviations as impossible_deviations
@@ -47,6 +48,7 @@ from .evaluation.audit import quoted_gains as quoted_gains
 from .evaluation.health import content_spread as content_spread
 from .evaluation.health import effective_rank as effective_rank
 from .evaluation.health import spread as spread
+from .evaluation.metrics import SCORED as SCORED
 from .evaluation.metrics import averages as averages
 from .evaluation.metrics import confusion as confusion
 from .evaluation.metrics import counts as counts
@@ -56,6 +58,7 @@ from .evaluation.metrics import ji as ji
 from .evaluation.metrics import ppv as ppv
 from .evaluation.metrics import recall as recall
 from .evaluation.metrics import score_table as score_table
+from .evaluation.metrics import scored_counts as scored_counts
 from .evaluation.metrics import summary as summary
 from .evaluation.metrics import video_scores as video_scores
 from .evaluation.native import to_native as to_native
@@ -80,6 +83,11 @@ from .evaluation.surface import mean_distance_mm as mean_distance_mm
 from .evaluation.surface import roughness as roughness
 from .evaluation.surface import surface_distances as surface_distances
 from .evaluation.surface import surface_table as surface_table
+from .inference.apply import encode as encode
+from .inference.apply import load_run as load_run
+from .inference.apply import segment as segment
+from .inference.clips import clip_of as clip_of
+from .inference.clips import cut_film as cut_film
 from .losses import combined_loss as combined_loss
 from .losses import localisation_loss as localisation_loss
 from .losses import prediction_loss as prediction_loss
@@ -120,6 +128,13 @@ from .recipe import Published as Published
 from .recipe import SegmentRecipe as SegmentRecipe
 from .recipe import Untrained as Untrained
 from .recipe import VideoMAERecipe as VideoMAERecipe
+from .results.comparisons import comparisons as comparisons
+from .results.comparisons import videos_of as videos_of
+from .results.files import Results as Results
+from .results.files import read_results as read_results
+from .results.plan import Cell as Cell
+from .results.plan import plan_cells as plan_cells
+from .results.sweep import sweep as sweep
 from .spec import ClipSpec as ClipSpec
 from .spec import DecoderSpec as DecoderSpec
 from .spec import MaskSpec as MaskSpec

@@ -92,6 +92,8 @@ def make_table(name: str, cells: "list[Cell]", committed: "Results", options: Na
     paths = write_results(results, options.out, name, options.profile)
     split = split_of(name)
     print(*paths, sep="\n")
+    if left := set(committed.runs["recipe"]) - {cell.hash for cell in cells}:
+        print(f"left out, since the plan has no such recipe any more: {', '.join(sorted(left))}")
     print(
         f"{name}, {options.profile}: DSC over structures of {split} patients; mean over seeds ± SD (SD over patients)"
     )

@@ -25,6 +25,7 @@ def add_recipe(verb: ArgumentParser) -> None:
     verb.add_argument("--profile", default="tiny", help="tiny, small or paper")
     verb.add_argument("--seed", type=int, default=0)
     verb.add_argument("--fraction", type=float, default=1.0, help="share of the labelled patients: 1, 0.5, 0.2 or 0.1")
+    verb.add_argument("--draw", type=int, default=0, help="which draw of these patients; tables take the seed's number")
 
 
 def chosen_recipe(options: Namespace) -> AnyRun:
@@ -35,7 +36,7 @@ def chosen_recipe(options: Namespace) -> AnyRun:
     if options.name.endswith(".json"):
         return read_recipe(Path(options.name))
     named = named_baseline if options.name in BASELINES else named_recipe
-    return named(options.name, options.profile, seed=options.seed, fraction=options.fraction)
+    return named(options.name, options.profile, seed=options.seed, fraction=options.fraction, draw=options.draw)
 
 
 def run_recipe(options: Namespace) -> int:

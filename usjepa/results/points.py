@@ -1,0 +1,75 @@
+"""What pictures are drawn from: each row's mean with its interval, and the videos of a run with their maps."""
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import pandas as pd
+
+from usjepa.catalogue import ADAPTATIONS
+from usjepa.data.clips import frame_indices, whole_labels
+from usjepa.data.store import Store
+from usjepa.evaluation.metrics import averages, video_scores
+from usjepa.evaluation.paper import METHODS, PAIRS
+from usjepa.evaluation.resampling import crossed_interval
+from usjepa.evaluation.statistics import patient_means
+from usjepa.present.cases import Case
+from usjepa.results.comparisons import FRACTIONS, comparisons, videos_of
+from usjepa.results.files import Results
+from usjepa.training.runs import Run
+
+POINT = ["row", "fraction", "mean", "low", "high", "seeds", "patients"]
+
+
+def row_points(
+    results: Results, split: str, rows: Iterable[str] = (*METHODS, "random"), fractions: Iterable[float] = FRACTIONS
+) -> pd.DataFrame:
+    """Each row's mean DSC over seeds and patients with its 95 % interval; rows that are not yet run have no line."""
+    points = []
+    for row in rows:
+        for fraction in fractions:
+            scores = videos_of(results, row, fraction, split)
+            if len(scores):
+                table = patient_means(scores).to_numpy()
+                interval = crossed_interval(table, np.random.default_rng(0))
+                points.append((row, fraction, float(table.mean()), *interval, *table.shape))
+    return pd.DataFrame(points, columns=POINT)
+
+
+def lambda_points(results: Results) -> pd.DataFrame:
+    """The same of Table 1's rows on validation patients, with `prediction_weight`; `row` is the configuration."""
+    points = [
+        row_points(results, "validation", (row,), (1.0,)).assign(
+            row=base, prediction_weight=adaptation.prediction_weight
+        )
+        for base in PAIRS
+        for row, adaptation in ADAPTATIONS.items()
+        if row.startswith(f"{base}-lambda")
+    ]
+    return pd.concat(points, ignore_index=True)
+
+
+def gain_family(results: Results, split: str) -> pd.DataFrame:
+    """Lines of `comparisons`: the localisation loss in each configuration, and its controls, each less V-JEPA."""
+    pairs: tuple[Mapping[str, str], ...] = (PAIRS, {"vjepa": "ll-detached"}, {"vjepa": "random"})
+    return pd.concat([comparisons(results, split, pairs=some) for some in pairs], ignore_index=True)
+
+
+def cases_of(run: Run, store: Store, split: str = "test") -> list[Case]:
+    """The videos of one split that a finished run has segmented, in the store's order. Raises as `Run.table`."""
+    scores = averages(video_scores(run.table())).query("structure == 'over structures'").set_index("video")["dsc"]
+    maps, clip = run.maps(), run.recipe.clip
+    return [
+        Case(
+            name=entry.name,
+            patient=entry.patient,
+            view=entry.view,
+            quality=entry.quality,
+            spacing_mm=entry.spacing_mm,
+            frames=np.array(store.frames[entry.first + frame_indices(entry.length, clip)]),
+            true=whole_labels(store, [entry], clip)[0].numpy(),
+            predicted=maps[entry.name],
+            dsc=float(scores[entry.name]),
+        )
+        for entry in store.entries
+        if entry.split == split and entry.name in maps
+    ]

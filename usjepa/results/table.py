@@ -1,0 +1,46 @@
+"""Results in print, as the paper's Tables 1 and 2: what is missing says so."""
+
+import pandas as pd
+
+from usjepa.results.files import NOT_YET_RUN, Results
+
+COMPARED = ["row", "against", "fraction", "status", "points", "low_points", "high_points"]
+COMPARED += ["p_patients", "p_holm", "p_clips", "seeds"]
+"""What is printed of a comparison (`usjepa.results.comparisons`)."""
+TESTED = ("table2",)
+"""Plans whose tables show test patients; the others choose or explain, on validation patients."""
+
+
+def split_of(plan: str) -> str:
+    """Whose scores the plan's table shows."""
+    return "test" if plan in TESTED else "validation"
+
+
+def table(results: Results, split: str, metric: str = "dsc") -> pd.DataFrame:
+    """A line a row, a column a share of the labels, or of Table 1's rows a column a lambda; entries as `_entry`."""
+    runs = results.runs
+    scores = results.scores.query("split == @split and frames == 'all' and structure == 'over structures'")
+    values = scores.set_index("recipe")[[metric, f"{metric}_sd"]].astype(float)
+    runs = runs.join(values, on="recipe")
+    names = runs["row"].str.partition("-lambda")
+    shares = runs["fraction"].astype(float).map("{:.0%}".format)
+    placed = runs.assign(line=names[0], column=shares.where(names[1] == "", "lambda " + names[2]))
+    entries = {
+        (line, column): _entry(some, metric) for (line, column), some in placed.groupby(["line", "column"], sort=False)
+    }
+    columns = sorted(placed["column"].unique(), key=lambda one: -float(one.removeprefix("lambda ").removesuffix("%")))
+    return pd.DataFrame(
+        {column: {line: entries.get((line, column), "-") for line in placed["line"].unique()} for column in columns}
+    )
+
+
+def _entry(runs: pd.DataFrame, metric: str) -> str:
+    """Mean over seeds, ± their standard deviation, in brackets that over patients (mean over seeds), and what lacks."""
+    done, failed = runs[runs["status"] == "done"], int((runs["status"] == "failed").sum())
+    words = [f"{failed} failed"] if failed else []
+    if missing := len(runs) - len(done) - failed:
+        words.append(NOT_YET_RUN if missing == len(runs) else f"{missing} {NOT_YET_RUN}")
+    if done.empty:
+        return ", ".join(words)
+    spread = f" ± {done[metric].std():.3f}" if len(done) > 1 else ""
+    return ", ".join([f"{done[metric].mean():.3f}{spread} ({done[f'{metric}_sd'].mean():.3f})", *words])
