@@ -31,7 +31,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	fi; \
 	echo "Installing into .venv with $$("$$python" --version); about 6 GB, some minutes"; \
 	"$$python" -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[book,test]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[book,test,cluster]'
 	@touch $@
 
 book: $(INSTALLED)  ## run a copy of every notebook, build the book from the copies, print the page to open

@@ -67,6 +67,7 @@ def make_tables(options: Namespace) -> int:
     """`usjepa results table`: exit code 1 if a check found something wrong."""
     from usjepa.results.check import check_results, planned_cells
     from usjepa.results.files import read_results
+    from usjepa.results.ledger import check_ledger, write_ledger
 
     problems: list[str] = []
     for name in options.names:
@@ -77,7 +78,10 @@ def make_tables(options: Namespace) -> int:
         else:
             make_table(name, cells, committed, options)
     if options.check:
+        problems += check_ledger(options.out, options.profile)
         print("\n".join(problems) or "in order")
+    else:
+        print(write_ledger(options.out, options.profile))
     return 1 if problems else 0
 
 

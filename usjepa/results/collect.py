@@ -25,6 +25,7 @@ DRAWS = 10
 PER_VIDEO = (
     ("all", "dsc", ("validation", "test")),
     ("annotated", "dsc", ("test",)),
+    ("all", "ji", ("test",)),
     *(("all", metric, ("test",)) for metric in ("recall_less_ppv", "roughness", "size_error", "tilt_error_deg")),
 )
 """Frames, score and splits of what is kept of each video, averaged over structures: what paired tests need."""

@@ -36,7 +36,7 @@ def row_points(
 
 
 def lambda_points(results: Results) -> pd.DataFrame:
-    """The same of Table 1's rows on validation patients, with `prediction_weight`; `row` is the configuration."""
+    """The same of the plan "table1" on validation patients, with `prediction_weight`; `row` is the configuration."""
     points = [
         row_points(results, "validation", (row,), (1.0,)).assign(
             row=base, prediction_weight=adaptation.prediction_weight
@@ -49,7 +49,10 @@ def lambda_points(results: Results) -> pd.DataFrame:
 
 
 def gain_family(results: Results, split: str) -> pd.DataFrame:
-    """Lines of `comparisons`: the localisation loss in each configuration, and its controls, each less V-JEPA."""
+    """Lines of `comparisons`: the localisation loss in each configuration, and its controls, each less V-JEPA.
+
+    results: of all plans (`usjepa.results.measured.all_results`), since the controls are in another than Table 2.
+    """
     pairs: tuple[Mapping[str, str], ...] = (PAIRS, {"vjepa": "ll-detached"}, {"vjepa": "random"})
     return pd.concat([comparisons(results, split, pairs=some) for some in pairs], ignore_index=True)
 

@@ -112,16 +112,14 @@ def _is_done(cell: Cell, workspace: Workspace) -> bool:
 
 
 def _prepare(cells: Sequence[Cell], workspace: Workspace) -> None:
-    """What would fail for all cells alike fails here; scenes, which many share, are rendered by one process."""
+    """What would fail for all cells alike fails here; scenes, which many share, are rendered first."""
     runs = {one for cell in cells for one in runs_of(cell.recipe)}
     starts = {one.start for one in runs if isinstance(one, Pretraining | SegmentRecipe)}
     for published in (start for start in starts if isinstance(start, Published)):
         workspace.weights_of(published)
-    workspace.root.mkdir(parents=True, exist_ok=True)
-    with FileLock(workspace.root / ".scenes.lock"):
-        for one in runs:
-            if isinstance(one, Pretraining) and one.scenes:
-                workspace.films(one)
+    for one in runs:
+        if isinstance(one, Pretraining) and one.scenes:
+            workspace.films(one)
     for cell in cells:
         if (workspace.root / cell.hash / "environment.json").exists():
             open_run(cell.recipe, workspace)

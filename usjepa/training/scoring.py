@@ -1,6 +1,7 @@
 """Predicted label maps beside the true ones: what may train and be scored, and the table of counts."""
 
 from collections.abc import Sequence
+from functools import partial, reduce
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from usjepa.data.splits import nested_fractions
 from usjepa.data.store import Entry, Store
 from usjepa.errors import InputError
 from usjepa.evaluation.metrics import SCORED, Counts, confusion, scored_counts
+from usjepa.evaluation.orientation import orientation_table
 from usjepa.evaluation.surface import surface_table
 from usjepa.model.encoder import Encoder
 from usjepa.model.segmenter import Segmenter
@@ -49,6 +51,14 @@ def segment_entries(judged: Judged, store: Store, entries: Sequence[Entry], clip
         with autocast(features.device):
             maps.append(judged.segmenter(features).argmax(dim=1).to(torch.uint8).cpu())
     return torch.cat(maps)
+
+
+def shapes_of(
+    predicted: UInt8[np.ndarray, "T H W"], true: UInt8[np.ndarray, "T H W"], spacing_mm: tuple[float, float] | None
+) -> pd.DataFrame:
+    """Distances, smoothness and orientation of one video: a row a frame and structure."""
+    tables = (of(predicted, true, spacing_mm) for of in (surface_table, orientation_table))
+    return reduce(partial(pd.merge, on=["frame", "structure"], how="left"), tables)
 
 
 def training_entries(recipe: Scored, store: Store) -> list[Entry]:
@@ -95,7 +105,7 @@ def finish_scored(
     table = counts_table(maps, store, entries, clip)
     true = whole_labels(store, entries, clip).numpy()
     surfaces = [
-        surface_table(maps[k].numpy(), true[k], entry.spacing_mm).assign(
+        shapes_of(maps[k].numpy(), true[k], entry.spacing_mm).assign(
             video=entry.name, frame=np.repeat(frame_indices(entry.length, clip), len(SCORED) - 1)
         )
         for k, entry in enumerate(entries)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from filelock import FileLock
 
 from usjepa.baseline import LazyRecipe, UNetRecipe
 from usjepa.data.phantom import SceneRecipe, write_scenes
@@ -64,4 +65,6 @@ class Workspace:
     def _scenes(self, number: int, size_px: int) -> Store:
         """Scenes rendered twice as fine as they are used, where frames are small, as phantoms of hearts are."""
         scenes = SceneRecipe(number=number, rows=max(80, min(2 * size_px, 256)))
-        return write_scenes(scenes, self.root / f"scenes-{number}-{size_px}px", size_px)
+        self.root.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.root / ".scenes.lock"):
+            return write_scenes(scenes, self.root / f"scenes-{number}-{size_px}px", size_px)
