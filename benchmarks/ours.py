@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from timing import Laps
 
-from usjepa.estimate.flops import Counts, Part, step_flops
+from usjepa.estimate.flops import Counts, StepPart, step_flops
 from usjepa.losses import combined_loss, prediction_loss
 from usjepa.model.jepa import JEPA, Draws
 from usjepa.model.localiser import Pairs
@@ -94,7 +94,7 @@ def new_step(recipe: PretrainRecipe, device: torch.device) -> OurStep:
     return OurStep(jepa, torch.randn(shape, generator=generator(0, Stream.CLIPS)).to(device), draws)
 
 
-def parts_of(step: OurStep) -> dict[str, Part]:
+def parts_of(step: OurStep) -> dict[str, StepPart]:
     """FLOPs of this very batch by part."""
     counts = [Counts(*(np.array([index.shape[1]]) for index in mask)) for mask in step.draws.masks]
     return {part.name: part for part in step_flops(step.jepa.recipe, counts)}

@@ -25,7 +25,7 @@ class Counts(NamedTuple):
     target: Int[np.ndarray, " draws"]
 
 
-class Part(NamedTuple):
+class StepPart(NamedTuple):
     """FLOPs of one part of a step, of its whole batch."""
 
     name: str
@@ -40,12 +40,12 @@ class Products(NamedTuple):
     frozen: Number
     rest: Number
 
-    def part(self, name: str, passes: int, *, input_moves: bool = False, is_trained: bool = True) -> Part:
+    def part(self, name: str, passes: int, *, input_moves: bool = False, is_trained: bool = True) -> StepPart:
         """As a part of a step with so many clips; `input_moves`: the first layer hands a gradient further down."""
         forward = self.first + self.frozen + self.rest
         first = 0 if np.any(self.frozen) else self.first * (1 + input_moves)
         backward = first + 2 * self.rest if is_trained else 0.0
-        return Part(name, passes * float(np.mean(forward)), passes * float(np.mean(backward)))
+        return StepPart(name, passes * float(np.mean(forward)), passes * float(np.mean(backward)))
 
 
 def tokens_of(clip: ClipSpec, model: ModelSpec) -> int:
@@ -102,7 +102,7 @@ def offset_head(recipe: PretrainRecipe) -> Products:
     return Products(0, 0, 2 * recipe.pairs * (2 * width * hidden + hidden**2 + 3 * hidden))
 
 
-def vjepa(recipe: PretrainRecipe, families: Sequence[Counts]) -> list[Part]:
+def vjepa(recipe: PretrainRecipe, families: Sequence[Counts]) -> list[StepPart]:
     """Parts of V-JEPA's step: one teacher pass, then student, predictor and head once a mask family.
 
     Controls of the localisation loss run the predictor or the student once more a family (`usjepa.model.jepa`).
@@ -121,7 +121,7 @@ def vjepa(recipe: PretrainRecipe, families: Sequence[Counts]) -> list[Part]:
     return merge(parts)
 
 
-def videomae(recipe: VideoMAERecipe) -> list[Part]:
+def videomae(recipe: VideoMAERecipe) -> list[StepPart]:
     """Parts of VideoMAE's step: the encoder on visible tokens, the decoder on all, pixels of the hidden ones."""
     clip, model, width = recipe.clip, recipe.model, recipe.decoder.width
     every, visible = tokens_of(clip, model), visible_tokens(recipe)
@@ -133,7 +133,7 @@ def videomae(recipe: VideoMAERecipe) -> list[Part]:
     ]
 
 
-def segment(recipe: SegmentRecipe) -> list[Part]:
+def segment(recipe: SegmentRecipe) -> list[StepPart]:
     """Parts of the probe's step: cross-attention, two transposed convolutions, and the encoder if it is trained."""
     clip, model, width = recipe.clip, recipe.start.model, recipe.start.model.width
     every, read = tokens_of(clip, model), decoded_tokens(recipe)
@@ -147,15 +147,17 @@ def segment(recipe: SegmentRecipe) -> list[Part]:
     return merge([*parts, *probe, decoder.part("decoder", recipe.batch)])
 
 
-def step_flops(recipe: AnyRecipe, families: Sequence[Counts] = ()) -> list[Part]:
+def step_flops(recipe: AnyRecipe, families: Sequence[Counts] = ()) -> list[StepPart]:
     """FLOPs of one step by part; V-JEPA's need the tokens of its mask families (`mask_counts`)."""
     if isinstance(recipe, PretrainRecipe):
         return vjepa(recipe, families)
     return videomae(recipe) if isinstance(recipe, VideoMAERecipe) else segment(recipe)
 
 
-def merge(parts: Sequence[Part]) -> list[Part]:
+def merge(parts: Sequence[StepPart]) -> list[StepPart]:
     """Parts of one name added up, in the order of their first."""
     names = dict.fromkeys(part.name for part in parts)
     same = ([part for part in parts if part.name == name] for name in names)
-    return [Part(some[0].name, sum(one.forward for one in some), sum(one.backward for one in some)) for some in same]
+    return [
+        StepPart(some[0].name, sum(one.forward for one in some), sum(one.backward for one in some)) for some in same
+    ]

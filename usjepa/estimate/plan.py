@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from usjepa.estimate.flops import Counts, Part, encoder, step_flops, tokens_of
+from usjepa.estimate.flops import Counts, StepPart, encoder, step_flops, tokens_of
 from usjepa.estimate.masks import DRAWS, mask_counts
 from usjepa.recipe import AnyRecipe, Published, SegmentRecipe, Start, Untrained, VideoMAERecipe
 
@@ -16,7 +16,7 @@ class Plan:
 
     recipe: AnyRecipe
     families: list[Counts]
-    parts: list[Part]
+    parts: list[StepPart]
     log_flops: float
     once_flops: float
 

@@ -19,9 +19,12 @@ from usjepa.training.runs import Run
 
 POINT = ["row", "fraction", "mean", "low", "high", "seeds", "patients"]
 
+ROWS = (*METHODS, "random")
+"""The paper's methods, and the row that each of them has to leave behind."""
+
 
 def row_points(
-    results: Results, split: str, rows: Iterable[str] = (*METHODS, "random"), fractions: Iterable[float] = FRACTIONS
+    results: Results, split: str, rows: Iterable[str] = ROWS, fractions: Iterable[float] = FRACTIONS
 ) -> pd.DataFrame:
     """Each row's mean DSC over seeds and patients with its 95 % interval; rows that are not yet run have no line."""
     points = []
