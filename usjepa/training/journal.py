@@ -65,7 +65,10 @@ def row_of(learner: Learner, batch: Batch) -> dict[str, float]:
 
 
 def announce_collapse(step: int, spread_now: float, spread_before: float) -> None:
-    """Warn when the teacher's features have become nearly the same everywhere since the last row."""
+    """Warn when a teacher's features have become nearly the same everywhere since the last row.
+
+    VideoMAE's target is fixed, and can't collapse: its features may lie close together and still tell pixels apart.
+    """
     if spread_now < LEAST_SPREAD <= spread_before:
         warnings.warn(
             f"step {step}: the features have collapsed: spread {spread_now:.2f}, a healthy run keeps 0.3 and more. "

@@ -111,7 +111,8 @@ def _train(learner: Learner, run: Run, workspace: Workspace) -> float:
         if logs and world.is_first:
             with autocast(device):
                 row = row_of(learner, batch)
-            announce_collapse(step, row["spread"], spread)
+            if isinstance(learner, JEPA):
+                announce_collapse(step, row["spread"], spread)
             spread = row["spread"]
         watch.lap("log")
         set_schedule_(optimiser, recipe, step)
