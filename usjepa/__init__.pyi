@@ -128,6 +128,8 @@ from .recipe import Published as Published
 from .recipe import SegmentRecipe as SegmentRecipe
 from .recipe import Untrained as Untrained
 from .recipe import VideoMAERecipe as VideoMAERecipe
+from .results.claims import CLAIMS as CLAIMS
+from .results.claims import Claim as Claim
 from .results.comparisons import comparisons as comparisons
 from .results.comparisons import videos_of as videos_of
 from .results.files import Results as Results
@@ -145,6 +147,8 @@ from .training.device import choose_device as choose_device
 from .training.experiment import run as run
 from .training.features import features_of as features_of
 from .training.journal import row_of as row_of
+from .training.learners import Batch as Batch
+from .training.learners import batch_of as batch_of
 from .training.learners import draw_step as draw_step
 from .training.learners import new_encoder as new_encoder
 from .training.learners import new_learner as new_learner
