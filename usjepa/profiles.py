@@ -87,18 +87,18 @@ def _tiny() -> Profile:
 
 
 def _small() -> Profile:
-    """140,000 clips a pre-training, with V-JEPA's own crops: each film is seen more than a hundred times."""
+    """48,000 clips a pre-training, with V-JEPA's own crops: each film is seen some sixty times."""
     tiny = _tiny()
     crops: dict[str, Any] = {"crop_area": (0.3, 1.0), "crop_aspect": (0.75, 1.35)}
-    length: dict[str, Any] = {"batch": 16, "steps": 8_750, "warmup_steps": 600, "log_every": 125, "save_every": 250}
-    start: dict[str, Any] = {"scenes": 1_000, "start": None, "steps": 4_000, "warmup_steps": 280}
+    length: dict[str, Any] = {"batch": 16, "steps": 3_000, "warmup_steps": 200, "log_every": 100, "save_every": 250}
+    start: dict[str, Any] = {"scenes": 1_000, "start": None, "steps": 2_000, "warmup_steps": 140}
     vjepa = replace(tiny.vjepa, scenes=0, start=None, momentum=(0.998, 1.0), **length, **crops)
     videomae = replace(tiny.videomae, scenes=0, start=None, **length, **crops)
     return Profile(
         replace(vjepa, start=replace(vjepa, **start)),
         replace(videomae, start=replace(videomae, **start)),
-        replace(tiny.judge, batch=16, rate_peak=3e-3, decoded_share=1 / 3),
-        {1.0: 600, 0.5: 450, 0.2: 300, 0.1: 200},
+        replace(tiny.judge, batch=16, rate_peak=6e-3, decoded_share=1 / 3),
+        {1.0: 800, 0.5: 600, 0.2: 500, 0.1: 400},
         unet=replace(tiny.unet, batch=16),
     )
 
