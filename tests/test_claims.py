@@ -34,7 +34,7 @@ from usjepa.results.ledger import (
     write_ledger,
 )
 from usjepa.results.measured import Evidence, all_results, measure
-from usjepa.results.plan import PLANS, SHORTER
+from usjepa.results.plan import PLANS, LENGTHS
 from usjepa.results.sweep import sweep
 
 PATIENTS = 16
@@ -114,7 +114,7 @@ def test_every_score_that_a_claim_quotes_is_in_the_papers_tables() -> None:
 def test_every_claim_rests_on_rows_that_exist_and_only_the_untestable_on_none() -> None:
     for claim in CLAIMS:
         assert bool(claim.contrasts) == (claim.kind != "untestable"), claim.key
-        assert all(row in (*NAMES, *SHORTER) for one in claim.contrasts for row, _ in cells_of(one)), claim.key
+        assert all(row in (*NAMES, *LENGTHS) for one in claim.contrasts for row, _ in cells_of(one)), claim.key
         assert all(len({(one.metric, one.split, one.sign) for one in group}) == 1 for group in groups_of(claim))
 
 

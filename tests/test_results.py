@@ -21,7 +21,7 @@ from usjepa.results.check import check_results, planned_cells
 from usjepa.results.collect import build
 from usjepa.results.comparisons import comparisons, videos_of
 from usjepa.results.files import NOT_YET_RUN, Results, empty_results, paths_of, read_results, write_results
-from usjepa.results.plan import PLANS, SHORTER, Cell, plan_cells, runs_of
+from usjepa.results.plan import PLANS, LENGTHS, Cell, plan_cells, runs_of
 from usjepa.results.sweep import sweep
 from usjepa.results.table import table
 from usjepa.training.runs import Run
@@ -57,7 +57,7 @@ def folder(results: Results, tmp_path: Path) -> Path:
 
 def test_every_recipe_of_the_catalogue_is_in_a_plan_and_plans_hold_no_run_twice() -> None:
     plans = {name: plan_cells(name, "tiny", 3) for name in PLANS}
-    assert {cell.name for cells in plans.values() for cell in cells} == {*NAMES, *BASELINES, *SHORTER}
+    assert {cell.name for cells in plans.values() for cell in cells} == {*NAMES, *BASELINES, *LENGTHS}
     for cells in plans.values():
         assert len({cell.hash for cell in cells}) == len(cells)
     lazy = [cell for cell in plans["table2"] if cell.name == "mean-mask"]

@@ -150,7 +150,7 @@ def test_runs_of_other_data_stop_a_sweep_before_it_begins(cells: list[Cell], spa
     assert not list(space.root.glob("*/failed.json"))
 
 
-def test_the_command_says_what_failed_and_tables_show_it(
+def test_the_command_says_what_failed_leaves_out_what_is_committed_and_tables_show_it(
     squares: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Frames of 16 pixels where the recipe wants 40."""
@@ -170,6 +170,8 @@ def test_the_command_says_what_failed_and_tables_show_it(
     runs.write_text(
         text.replace(",failed,", ",done,", 1) + "vjepa-old,0,1,0,not yet run,0123456789ab" + 13 * "," + "\n"
     )
+    assert main([*run, *places, "--beyond", str(tmp_path / "out")]) == 1
+    assert "0 of 3 done, 3 failed" in capsys.readouterr().out
     assert main([*table, "--check"]) == 1
     assert "vjepa-old, seed 0, fraction 1 (0123456789ab): expected a recipe of the catal" in capsys.readouterr().out
     assert main(table) == 0

@@ -20,6 +20,7 @@ def add_verbs(results: ArgumentParser) -> None:
     run.add_argument("--data", type=Path, required=True, metavar="STORE")
     run.add_argument("--only", nargs="+", default=[], metavar="ROW", help="these rows alone")
     run.add_argument("--seeds", type=int, default=3, metavar="N")
+    run.add_argument("--beyond", type=Path, metavar="DIR", help="leave out runs that these results already have")
     run.add_argument("--weights", type=Path, action="append", default=[], metavar="FILE", help="published weights")
     run.add_argument("--device", default="auto", help="auto, cpu or cuda")
     run.add_argument("--retry", action="store_true", help="try again what failed before")
@@ -40,6 +41,7 @@ def run_plan(options: Namespace) -> int:
     import sys
 
     from usjepa.data.store import open_store
+    from usjepa.results.files import read_results
     from usjepa.results.plan import plan_cells
     from usjepa.results.sweep import sweep
     from usjepa.training.device import choose_device
@@ -57,6 +59,10 @@ def run_plan(options: Namespace) -> int:
         shows_progress=sys.stderr.isatty(),
     )
     chosen = [cell for cell in cells if not options.only or cell.name in options.only]
+    if options.beyond:
+        runs = read_results(options.beyond, options.name, options.profile).runs
+        known = set(runs.loc[runs["status"] == "done", "recipe"])
+        chosen = [cell for cell in chosen if cell.hash not in known]
     failed = sweep(chosen, workspace, retries=options.retry)
     advice = ": see failed.json in their folders, and try them again with --retry" if failed else ""
     print(f"{len(chosen) - len(failed)} of {len(chosen)} done, {len(failed)} failed{advice}")

@@ -9,8 +9,12 @@ from usjepa.errors import InputError
 from usjepa.recipe import AnyRun, Pretraining, Scored, SegmentRecipe
 from usjepa.recipe_file import recipe_hash
 
-SHORTER = {f"{name}-steps/{divisor}": (name, divisor) for divisor in (16, 4) for name in ("vjepa", "videomae")}
-"""Rows of the plan "scaling": a row of the catalogue and what its pre-training's steps are divided by."""
+LENGTHS = {
+    f"{name}-steps{label}": (name, factor)
+    for label, factor in (("/16", 1 / 16), ("/4", 1 / 4), ("x3", 3.0))
+    for name in ("vjepa", "videomae")
+}
+"""Rows of the plan "scaling": a row of the catalogue and what its pre-training's steps are multiplied by."""
 
 
 class Rows(NamedTuple):
@@ -24,7 +28,7 @@ PLANS = {
     "table2": Rows((*UNADAPTED, "vjepa", "vjepa-ll", "videomae", *list(TABLE_2)[2:], *BASELINES), (1.0, 0.1, 0.5, 0.2)),
     "table1": Rows(tuple(TABLE_1), (1.0,)),
     "controls": Rows(("random", "vjepa-start", "vjepa", "vjepa-ll", *CONTROLS), (1.0, 0.1)),
-    "scaling": Rows(("random", "vjepa-start", "videomae-start", *SHORTER, "vjepa", "videomae"), (1.0, 0.1)),
+    "scaling": Rows(("random", "vjepa-start", "videomae-start", *LENGTHS, "vjepa", "videomae"), (1.0, 0.1)),
 }
 
 
@@ -71,20 +75,20 @@ def plan_cells(name: str, profile: str, seeds: int) -> list[Cell]:
 
 
 def row_cell(row: str, profile: str, *, seed: int, fraction: float) -> Cell:
-    """One run of a row of the catalogue or of `SHORTER`."""
+    """One run of a row of the catalogue or of `LENGTHS`."""
     draw = seed if fraction < 1 else 0
     if row in BASELINES:
         return Cell(row, seed, fraction, draw, named_baseline(row, profile, seed=seed, fraction=fraction, draw=draw))
-    known, divisor = SHORTER.get(row, (row, 1))
+    known, factor = LENGTHS.get(row, (row, 1.0))
     recipe = named_recipe(known, profile, seed=seed, fraction=fraction, draw=draw)
-    return Cell(row, seed, fraction, draw, shortened(recipe, divisor) if divisor > 1 else recipe)
+    return Cell(row, seed, fraction, draw, recipe if factor == 1 else lengthened(recipe, factor))
 
 
-def shortened(recipe: SegmentRecipe, divisor: int) -> SegmentRecipe:
-    """The same after a fraction of the pre-training's steps and warm-up; its schedules end with it."""
+def lengthened(recipe: SegmentRecipe, factor: float) -> SegmentRecipe:
+    """The same after so many times the pre-training's steps and warm-up; its schedules end with it."""
     start = recipe.start
     assert isinstance(start, Pretraining)
-    steps, warmup = max(1, start.steps // divisor), start.warmup_steps // divisor
+    steps, warmup = max(1, int(factor * start.steps)), int(factor * start.warmup_steps)
     return replace(recipe, start=replace(start, steps=steps, warmup_steps=min(warmup, steps - 1)))
 
 
