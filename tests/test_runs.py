@@ -327,3 +327,7 @@ def test_a_finished_run_has_its_table(run: Run) -> None:
     run.finish(pd.DataFrame({"video": ["a"], "both": [3]}))
     assert run.done
     assert run.table()["both"].tolist() == [3]
+    table = run.folder / "videos.parquet"
+    table.write_bytes(table.read_bytes()[:-9])
+    with pytest.raises(InputError, match=r"videos\.parquet: expected a finished run's table, found a damaged one"):
+        run.table()

@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 from filelock import FileLock, Timeout
 from jaxtyping import UInt8
+from pyarrow import ArrowException
 
 from usjepa.errors import InputError
 from usjepa.recipe import AnyRun
@@ -49,7 +50,7 @@ class Run:
 
     @property
     def has_table(self) -> bool:
-        """Whether the run has ended and left a table of videos."""
+        """Whether the run has left a table of videos."""
         return (self.folder / "videos.parquet").is_file()
 
     @contextmanager
@@ -73,8 +74,7 @@ class Run:
 
     def log(self) -> pd.DataFrame:
         """The log so far, a row a logged step, without a last row that a kill cut short."""
-        rows = self._whole_rows()
-        return pd.read_csv(StringIO(rows)) if rows else pd.DataFrame()
+        return pd.read_csv(StringIO(rows)) if (rows := self._whole_rows()) else pd.DataFrame()
 
     def save(self, state: dict[str, Any]) -> None:
         """Replace the checkpoint by this one, which holds its `step`, or leave the old one whole."""
@@ -117,16 +117,17 @@ class Run:
         return facts
 
     def table(self) -> pd.DataFrame:
-        """The finished run's table. Raises InputError if the run has none yet."""
+        """The finished run's table. Raises InputError if the run has none yet, or a damaged one."""
         path = self.folder / "videos.parquet"
-        if not self.has_table:
-            raise InputError(f"{path}: expected the table of a finished run, found none. Run it to its end first.")
-        return pd.read_parquet(path)
+        try:
+            return pd.read_parquet(path)
+        except (ArrowException, OSError) as error:
+            found = "a damaged one. Remove its folder" if self.has_table else "none"
+            raise InputError(f"{path}: expected a finished run's table, found {found}. Run it to its end.") from error
 
     @contextmanager
     def _lock(self, waits: bool) -> Iterator[None]:
-        holder = self.folder / ".holder"
-        with self._taken(waits, holder):
+        with self._taken(waits, holder := self.folder / ".holder"):
             for name in ("log.csv", "last.pt", "maps.npz", "videos.parquet", "done.json", ".holder"):
                 for left in self.folder.glob(f".{name}.*"):
                     left.unlink()
@@ -154,11 +155,11 @@ class Run:
 
     def _cut_log(self, step: int) -> None:
         """Keep the whole rows of steps before this one, digit for digit."""
-        path, rows = self.folder / "log.csv", self._whole_rows()
-        log = pd.read_csv(StringIO(rows), dtype=str, keep_default_na=False) if rows else pd.DataFrame({"step": []})
-        kept = log[log["step"].astype(int) < step]
-        if len(kept):
-            write_whole(path, lambda path: kept.to_csv(path, index=False))
+        path, head, *rows = self.folder / "log.csv", *(self._whole_rows() or "step\n").splitlines(keepends=True)
+        place = head.rstrip().split(",").index("step")
+        kept = [row for row in rows if int(row.split(",")[place]) < step]
+        if kept:
+            write_whole(path, lambda path: path.write_text(head + "".join(kept)))
         else:
             path.unlink(missing_ok=True)
 
@@ -194,6 +195,6 @@ def open_run(recipe: AnyRun, workspace: Workspace) -> Run:
                 "Give these, or another folder of runs."
             )
     if not path.exists():
-        environment = {**given, **describe_environment(workspace.device)}
-        write_whole(path, lambda path: path.write_text(json.dumps(environment, indent=1) + "\n"))
+        known = json.dumps({**given, **describe_environment(workspace.device)}, indent=1)
+        write_whole(path, lambda path: path.write_text(known + "\n"))
     return Run(folder, recipe)
