@@ -162,8 +162,12 @@ def test_rows_of_table_1_are_placed_by_freezing_and_lambda() -> None:
     results = build(plan_cells("table1", "tiny", 1), NOWHERE, empty_results())
     shown = table(results, "validation")
     assert shown.index.tolist() == ["vjepa", "vjepa-12b", "vjepa-16b"]
-    assert shown.columns.tolist() == [f"lambda {weight}" for weight in ("1", "0.9", "0.75", "0.5", "0.25", "0")]
+    weights = [f"lambda {weight}" for weight in ("1", "0.9", "0.75", "0.5", "0.25", "0")]
+    assert shown.columns.tolist() == weights
     assert (shown == NOT_YET_RUN).all(axis=None)
+    fewer = table(build(plan_cells("table1-fewer", "tiny", 1), NOWHERE, empty_results()), "validation")
+    assert fewer.columns.tolist() == [f"{weight}, {share}%" for share in (50, 20, 10) for weight in weights]
+    assert (fewer == NOT_YET_RUN).all(axis=None)
 
 
 def test_comparisons_come_from_the_files_alone_and_agree_with_the_runs(

@@ -27,6 +27,7 @@ class Rows(NamedTuple):
 PLANS = {
     "table2": Rows((*UNADAPTED, "vjepa", "vjepa-ll", "videomae", *list(TABLE_2)[2:], *BASELINES), (1.0, 0.1, 0.5, 0.2)),
     "table1": Rows(tuple(TABLE_1), (1.0,)),
+    "table1-fewer": Rows(tuple(TABLE_1), (0.1, 0.5, 0.2)),
     "controls": Rows(("random", "vjepa-start", "vjepa", "vjepa-ll", *CONTROLS), (1.0, 0.1)),
     "scaling": Rows(("random", "vjepa-start", "videomae-start", *LENGTHS, "vjepa", "videomae"), (1.0, 0.1)),
 }

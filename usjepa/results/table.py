@@ -17,21 +17,26 @@ def split_of(plan: str) -> str:
 
 
 def table(results: Results, split: str, metric: str = "dsc") -> pd.DataFrame:
-    """A line a row, a column a share of the labels, or of Table 1's rows a column a lambda; entries as `_entry`."""
+    """A line a row, a column a share of the labels, or of Table 1's rows a share and a lambda; entries as `_entry`."""
     runs = results.runs
     scores = results.scores.query("split == @split and frames == 'all' and structure == 'over structures'")
     values = scores.set_index("recipe")[[metric, f"{metric}_sd"]].astype(float)
-    runs = runs.join(values, on="recipe")
     names = runs["row"].str.partition("-lambda")
-    shares = runs["fraction"].astype(float).map("{:.0%}".format)
-    placed = runs.assign(line=names[0], column=shares.where(names[1] == "", "lambda " + names[2]))
-    entries = {
-        (line, column): _entry(some, metric) for (line, column), some in placed.groupby(["line", "column"], sort=False)
-    }
-    columns = sorted(placed["column"].unique(), key=lambda one: -float(one.removeprefix("lambda ").removesuffix("%")))
+    placed = runs.join(values, on="recipe").assign(line=names[0], share=runs["fraction"].astype(float), weight=names[2])
+    by = ["share", "weight"]
+    columns = placed[by].drop_duplicates().sort_values(by, ascending=False).itertuples(index=False)
+    entries = {place: _entry(some, metric) for place, some in placed.groupby(["line", *by])}
     return pd.DataFrame(
-        {column: {line: entries.get((line, column), "-") for line in placed["line"].unique()} for column in columns}
+        {
+            _head(share, weight): {line: entries.get((line, share, weight), "-") for line in placed["line"].unique()}
+            for share, weight in columns
+        }
     )
+
+
+def _head(share: float, weight: str) -> str:
+    """Of a column; lambda alone where all labels are used, as in Table 1."""
+    return f"{share:.0%}" if not weight else f"lambda {weight}" + (f", {share:.0%}" if share < 1 else "")
 
 
 def _entry(runs: pd.DataFrame, metric: str) -> str:
