@@ -34,7 +34,7 @@ from usjepa.results.ledger import (
     write_ledger,
 )
 from usjepa.results.measured import Evidence, all_results, measure
-from usjepa.results.plan import PLANS, LENGTHS
+from usjepa.results.plan import LENGTHS, PLANS
 from usjepa.results.sweep import sweep
 
 PATIENTS = 16

@@ -21,7 +21,7 @@ from usjepa.results.check import check_results, planned_cells
 from usjepa.results.collect import build
 from usjepa.results.comparisons import comparisons, videos_of
 from usjepa.results.files import NOT_YET_RUN, Results, empty_results, paths_of, read_results, write_results
-from usjepa.results.plan import PLANS, LENGTHS, Cell, plan_cells, runs_of
+from usjepa.results.plan import LENGTHS, PLANS, Cell, plan_cells, runs_of
 from usjepa.results.sweep import sweep
 from usjepa.results.table import table
 from usjepa.training.runs import Run
