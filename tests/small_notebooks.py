@@ -16,12 +16,12 @@ def fresh(*sources: str):
     return new_notebook(cells=[new_markdown_cell("# A title"), first, *map(new_code_cell, sources)])
 
 
-def stored():
-    """A notebook as it should be stored, without the time that a run takes."""
-    notebook = normalise(fresh("print(seed)"))
+def stored(source: str = "print(seed)", folder: Path = Path()):
+    """A notebook as it should be stored in `folder`, without the time that a run takes."""
+    notebook = normalise(fresh(source))
     notebook.cells[1].execution_count, notebook.cells[2].execution_count = 1, 2
     notebook.cells[2].outputs = [new_output("stream", name="stdout", text="0\n")]
-    notebook.metadata["usjepa"] = fingerprints(notebook)
+    notebook.metadata["usjepa"] = fingerprints(notebook, folder)
     return notebook
 
 

@@ -1,5 +1,6 @@
 """The files of the built book: its pages, their links, and that they ask no other host. Needs `make html`."""
 
+import csv
 import re
 from pathlib import Path
 from urllib.parse import unquote, urldefrag, urlparse
@@ -12,6 +13,8 @@ import usjepa
 pytestmark = pytest.mark.book
 
 GENERATED = {"index", "search", "genindex", "py-modindex"}
+LARGEST_PAGE_BYTES = 3_000_000
+LARGEST_SITE_BYTES = 60_000_000
 
 
 @pytest.fixture(scope="module")
@@ -23,6 +26,12 @@ def pages() -> dict[Path, Markup]:
 def test_the_book_has_the_pages_of_its_table_of_contents(pages):
     built = {path.relative_to(SITE).with_suffix("").as_posix() for path in pages}
     assert built - GENERATED == set(NAMES)
+
+
+def test_pages_and_site_are_small(pages):
+    sizes = {path.relative_to(SITE).as_posix(): path.stat().st_size for path in pages}
+    assert {name: size for name, size in sizes.items() if size > LARGEST_PAGE_BYTES} == {}
+    assert sum(path.stat().st_size for path in SITE.rglob("*") if path.is_file()) <= LARGEST_SITE_BYTES
 
 
 def test_no_page_loads_anything_from_another_host(pages):
@@ -63,3 +72,13 @@ def test_the_reference_has_every_module(pages):
     modules = [path for path in (ROOT / "usjepa").rglob("*.py") if not path.name.startswith("__")]
     names = {".".join(path.relative_to(ROOT).with_suffix("").parts) for path in modules if path.read_text().strip()}
     assert {f"module-{name}" for name in names} <= pages[page].anchors
+
+
+def test_every_name_and_cell_of_the_map_is_a_link(pages):
+    links = set(pages[SITE / "book" / "map.html"].links)
+    for line in csv.DictReader((ROOT / "book" / "map.csv").read_text(encoding="utf-8").splitlines()):
+        notebook, _, cell = line["cell"].partition("#")
+        assert f"../notebooks/{notebook}.html#cell-{cell}" in links
+        name = line["code"].rpartition(".")[2]
+        owner = line["code"].split(".")[-2]
+        assert any(re.search(rf"^api\.html#usjepa\.[\w.]*\b({name}|{owner})$", link) for link in links), line["code"]

@@ -7,6 +7,7 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from axe_playwright_python.base import AXE_SCRIPT
 from built_book import NAMES, SITE, require_built
 from playwright.sync_api import Page, Request, Route, sync_playwright
 
@@ -15,6 +16,18 @@ pytestmark = pytest.mark.book
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 WIDTHS = {"desktop": 1280, "phone": 390}
 PLAYER = "notebooks/00-quickstart"
+# What Chromium reports of moved content while a page loads; a page below 0.1 is called good (web.dev, CLS).
+STILL = """
+window.moved = 0;
+new PerformanceObserver(list => { for (const entry of list.getEntries()) window.moved += entry.value; })
+    .observe({type: 'layout-shift', buffered: true});
+"""
+MOST_MOVED = 0.1
+AUDIT = """
+axe.run({resultTypes: ['violations'], preload: false}).then(({violations}) => violations
+    .filter(found => ['serious', 'critical'].includes(found.impact))
+    .flatMap(found => found.nodes.map(node => `${found.id}: ${node.target} ${node.html.slice(0, 120)}`)))
+"""
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -77,8 +90,9 @@ def visit(request, browser, address):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_page_is_complete_quiet_and_no_wider_than_the_screen(visit, address, name):
+def test_a_page_is_complete_quiet_still_no_wider_than_the_screen_and_open_to_all(visit, address, name):
     page = visit.page
+    page.add_init_script(STILL)
     page.goto(f"{address}/{name}.html")
     formulas = page.locator("span.math, div.math").count()
     page.wait_for_function("n => document.querySelectorAll('mjx-container').length == n", arg=formulas, timeout=15_000)
@@ -86,7 +100,20 @@ def test_a_page_is_complete_quiet_and_no_wider_than_the_screen(visit, address, n
     broken = "[...document.images].filter(i => i.complete && i.src && !i.naturalWidth).map(i => i.src.slice(0, 99))"
     assert page.evaluate(broken) == []
     assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
+    assert page.evaluate("window.moved") < MOST_MOVED
+    page.evaluate(AXE_SCRIPT)
+    assert page.evaluate(AUDIT) == []
     assert visit.faults == []
+
+
+def test_the_audit_finds_a_picture_without_words_and_the_watch_a_jump(visit, address):
+    page = visit.page
+    page.add_init_script(STILL)
+    page.goto(f"{address}/{NAMES[0]}.html")
+    page.evaluate("document.querySelector('article').prepend(new Image(300, 300))")
+    page.wait_for_function("window.moved >= 0.1")
+    page.evaluate(AXE_SCRIPT)
+    assert any(line.startswith("image-alt: ") for line in page.evaluate(AUDIT))
 
 
 @pytest.mark.parametrize("scheme", ["http", "file"])

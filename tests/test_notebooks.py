@@ -1,5 +1,6 @@
 """Running, normalising and checking notebooks, on small ones made here."""
 
+import csv
 import json
 from pathlib import Path
 
@@ -94,22 +95,61 @@ def test_batch_refuses_an_unknown_name_before_anything_runs(tmp_path):
     with pytest.raises(
         InputError, match=r"has no parameter 'sed'.*seed = 0, profile = 'tiny', rate = 0.5, data = None"
     ):
-        batch(path, tmp_path / "out", {"sed": "1"})
+        batch(path, tmp_path / "out", [("seed", "1"), ("sed", "1")])
     assert not (tmp_path / "out").exists()
 
 
-def test_batch_refuses_to_overwrite_the_notebook_itself(tmp_path):
-    path = save(fresh("print(seed)"), tmp_path / "small.ipynb")
-    with pytest.raises(InputError, match="would overwrite"):
-        batch(path, tmp_path, {"seed": "1"})
+def rows(table: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(table.read_text().splitlines()))
 
 
-def test_batch_runs_with_the_given_values(tmp_path):
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory):
+    """Two seeds, one of which fails while a file is missing; then again with the file, and a third seed."""
+    folder = tmp_path_factory.mktemp("batch")
+    code = "from pathlib import Path\nloss = rate / (seed + 1)\nassert seed < 2 or Path('ready').exists()"
+    path = save(fresh(code), folder / "small.ipynb")
+    given = [("seed", "1"), ("seed", "2"), ("rate", "1e-1"), ("data", "cuda:0")]
+    with pytest.raises(InputError, match=r"small\.ipynb: cell \[\d\] raised AssertionError.*failed\.ipynb"):
+        batch(path, folder / "out", given)
+    before = {copy: copy.stat().st_mtime_ns for copy in (folder / "out").glob("small-*.ipynb")}
+    first = rows(folder / "out" / "small.csv")
+    (folder / "ready").touch()
+    return before, first, rows(batch(path, folder / "out", [*given, ("seed", "3")]))
+
+
+def test_batch_collects_the_numbers_that_variables_hold(swept):
+    *_, last = swept
+    assert [(row["seed"], row["rate"], row["data"], row["loss"]) for row in last] == [
+        ("1", "0.1", "cuda:0", "0.05"),
+        ("2", "0.1", "cuda:0", str(0.1 / 3)),
+        ("3", "0.1", "cuda:0", "0.025"),
+    ]
+    assert list(last[0]) == ["notebook", "seed", "profile", "rate", "data", "seconds", "loss"]
+    assert all(float(row["seconds"]) > 0 for row in last)
+
+
+def test_batch_keeps_what_ran_beside_what_failed_and_resumes(swept):
+    before, first, last = swept
+    assert [row["seed"] for row in first] == ["1"]
+    done = [copy for copy in before if "failed" not in copy.name]
+    assert [copy.name for copy in done] == [first[0]["notebook"]] == [last[0]["notebook"]]
+    assert done[0].stat().st_mtime_ns == before[done[0]], "what was done must not run again"
+
+
+def test_batch_runs_again_what_an_edit_changed(tmp_path):
+    names = set()
+    for code in ("1", "2"):
+        table = batch(save(fresh(code), tmp_path / "small.ipynb"), tmp_path / "out", [])
+        names.add(rows(table)[0]["notebook"])
+    assert len(names) == 2
+
+
+def test_batch_executes_with_the_given_values(tmp_path):
     path = save(fresh("print(repr((seed, profile, rate, data)))"), tmp_path / "small.ipynb")
-    given = {"seed": "3", "profile": "7", "rate": "1e-3", "data": "cuda:0"}
-    result = nbformat.read(batch(path, tmp_path / "out", given), as_version=4)
-    assert result.cells[-1].outputs[0].text == "(3, '7', 0.001, 'cuda:0')\n"
-    assert result.metadata.papermill.parameters == {"seed": 3, "profile": "7", "rate": 0.001, "data": "cuda:0"}
+    table = batch(path, tmp_path / "out", [("profile", "7"), ("rate", "1")])
+    result = nbformat.read(tmp_path / "out" / rows(table)[0]["notebook"], as_version=4)
+    assert result.cells[-2].outputs[0].text == "(0, '7', 1, None)\n"
 
 
 def test_a_value_of_another_type_is_refused():

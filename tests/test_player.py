@@ -1,4 +1,4 @@
-"""The frame player as text; what it does in a browser is in test_book.py."""
+"""The frame player as text; what it does in a browser is in test_browser.py."""
 
 import base64
 import io
@@ -50,13 +50,25 @@ def test_only_the_first_frame_shows_before_anything_is_touched():
 
 def test_the_description_is_escaped_and_names_the_frame():
     page = frame_player(GREY, interval_s=0.05, alt='a "quoted" <b>').page
-    assert 'alt="a &quot;quoted&quot; &lt;b&gt;, frame 2 of 3"' in page
+    assert 'alt="a &quot;quoted&quot; &lt;b&gt;, frame 2 of 3, 50 ms"' in page
 
 
 def test_slowdown_changes_the_pace_and_not_the_label():
     page = frame_player(GREY, interval_s=0.05, alt="noise", slowdown=4.0).page
     assert ",200)" in page
-    assert "k*50)" in page
+    assert re.findall(r'data-label="([^"]+)"', page)[1] == "frame 2 of 3, 50 ms"
+
+
+def test_a_mapping_labels_its_frames_in_place_of_the_time():
+    page = frame_player({"λ = 1": GREY[0], 'λ < "1"': GREY[1]}, interval_s=1.0, alt="noise").page
+    assert re.findall(r'data-label="([^"]+)"', page) == ["frame 1 of 2, λ = 1", "frame 2 of 2, λ &lt; &quot;1&quot;"]
+    assert '<output aria-live="off">frame 1 of 2, λ = 1</output>' in page
+    assert " ms" not in page
+
+
+def test_labelled_frames_of_several_shapes_are_refused():
+    with pytest.raises(InputError, match=r"frames: .*\[\(20, 30\), \(20, 29\)\]"):
+        frame_player({"one": GREY[0], "other": GREY[0, :, 1:]}, interval_s=1.0, alt="noise")
 
 
 def test_nothing_is_fetched():

@@ -122,6 +122,12 @@ from .model.tokens import tubelets as tubelets
 from .model.tokens import untubelets as untubelets
 from .model.videomae import VideoMAE as VideoMAE
 from .model.videomae import normalised_pixels as normalised_pixels
+from .present.choice import Choice as Choice
+from .present.choice import choice_slider as choice_slider
+from .present.gallery import mask_gallery as mask_gallery
+from .present.inspector import token_inspector as token_inspector
+from .present.pairs import pair_explorer as pair_explorer
+from .present.player import frame_player as frame_player
 from .profiles import PROFILES as PROFILES
 from .recipe import PretrainRecipe as PretrainRecipe
 from .recipe import Published as Published

@@ -1,4 +1,7 @@
-"""Fill pages from the package: its modules, the table of its notation, and the records of its benchmarks."""
+"""Fill pages from the package and from committed files, and let pages link to a notebook's cell.
+
+A comment `<!-- NAME WORDS -->` on a page stands for what the function NAME of `BLOCKS` makes of the words.
+"""
 
 import json
 import pkgutil
@@ -6,12 +9,22 @@ import re
 from importlib import import_module
 from pathlib import Path
 
+import pandas as pd
+from docutils import nodes
+from paper_map import from_code, from_paper, row_link, table, where
 from sphinx.application import Sphinx
+from sphinx.transforms import SphinxTransform
 
 import usjepa
+from usjepa.profiles import PROFILES
+from usjepa.results import table as results_table
+from usjepa.results.claims import CLAIMS
+from usjepa.results.files import NOT_YET_RUN, read_results
+from usjepa.results.ledger import NOT_RESOLVED, NOT_TESTABLE, REPRODUCED, REVERSED
 
-RECORDS = Path(usjepa.__file__).parents[1] / "benchmarks" / "records"
-BENCHMARK = re.compile(r"<!-- benchmark ([\w-]+) -->")
+ROOT = Path(usjepa.__file__).parents[1]
+RECORDS, RESULTS = ROOT / "benchmarks" / "records", ROOT / "results"
+BLOCK = re.compile(r"<!-- (\w+)((?: [^\s>]+)*) -->")
 CODE = re.compile(r"(``[^`]+``|`[^`]+`)")
 SECTION = """
 ## {name}
@@ -23,10 +36,15 @@ SECTION = """
 """
 
 
-def modules() -> list[str]:
+def names_of_modules() -> list[str]:
     """Names of the package's modules that say what they are for, in alphabetical order."""
     names = [info.name for info in pkgutil.walk_packages(usjepa.__path__, "usjepa.") if not info.name.endswith("__")]
     return [name for name in sorted(names) if import_module(name).__doc__]
+
+
+def modules() -> str:
+    """The reference: a section a module."""
+    return "".join(SECTION.format(name=name) for name in names_of_modules())
 
 
 def notation() -> str:
@@ -42,20 +60,90 @@ def benchmark(name: str) -> str:
     return "\n\n".join(tables + [table(value) for value in record.values() if isinstance(value, list)])
 
 
-def table(rows: list[dict[str, object]]) -> str:
-    """Rows of equal keys as a Markdown table; numbers with three significant digits."""
-    heads = [str(key).replace("_", " ") for key in rows[0]]
-    cells = [[f"{one:.3g}" if isinstance(one, float) else str(one) for one in row.values()] for row in rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in (heads, ["---"] * len(heads), *cells))
+def results(plan: str, profile: str, folder: Path = RESULTS) -> str:
+    """The committed results of a plan as a table, and what they cost; or that there are none."""
+    found = read_results(folder, plan, profile)
+    runs, done = found.runs, found.runs[found.runs["status"] == "done"]
+    if done.empty:
+        return f"*{NOT_YET_RUN.capitalize()}*: `{plan}` at profile `{profile}`."
+    split = results_table.split_of(plan)
+    rows = results_table.table(found, split).rename_axis("row").reset_index().to_dict("records")
+    seconds = pd.concat([done["seconds"], done.drop_duplicates("start")["start_seconds"]])
+    hours = pd.to_numeric(seconds, errors="coerce").sum() / 3600
+    cost = (
+        f"{len(done)} of {len(runs)} runs are done (seeds: {done['seed'].nunique()}), in {hours:.1f} hours of "
+        f"pre-training and judging on {', '.join(done['device'].unique())}. DSC of {split} patients of the "
+        "**phantom**: mean over seeds ± their standard deviation, in brackets that over patients."
+    )
+    return f"{table(rows)}\n\n{cost}"
+
+
+def verdicts(folder: Path = RESULTS) -> str:
+    """How many claims of the paper have which verdict, and a line a claim; of both a column a profile."""
+    ledgers = {profile: _ledger(folder / f"ledger-{profile}.csv") for profile in PROFILES}
+    names = (REPRODUCED, REVERSED, NOT_RESOLVED, NOT_YET_RUN, NOT_TESTABLE)
+    counts = [
+        {"verdict": name} | {profile: str(list(of["verdict"]).count(name)) for profile, of in ledgers.items()}
+        for name in names
+    ]
+    claims = [
+        {"claim": row_link(claim.key)} | {profile: _verdict(of.loc[claim.key]) for profile, of in ledgers.items()}
+        for claim in CLAIMS
+    ]
+    return f"{table(counts)}\n\n{table(claims)}"
+
+
+def _ledger(path: Path) -> pd.DataFrame:
+    """The committed lines by key; without a file every claim that could be tested is not yet run."""
+    if path.exists():
+        return pd.read_csv(path, dtype=str, keep_default_na=False).set_index("key")
+    verdict = {claim.key: NOT_YET_RUN if claim.contrasts else NOT_TESTABLE for claim in CLAIMS}
+    return pd.DataFrame({"verdict": verdict})
+
+
+def _verdict(line: "pd.Series[str]") -> str:
+    """With its difference and interval, if all that it rests on was run."""
+    if line["verdict"] in (NOT_YET_RUN, NOT_TESTABLE):
+        return line["verdict"]
+    return f"{line['verdict']}: {line['effect']} [{line['low']}, {line['high']}] {line['unit']}"
+
+
+# What may stand in a comment of a page.
+BLOCKS = {
+    "modules": modules,
+    "notation": notation,
+    "benchmark": benchmark,
+    "results": results,
+    "verdicts": verdicts,
+    "from_paper": from_paper,
+    "from_code": from_code,
+    "where": where,
+}
 
 
 def fill(app: Sphinx, docname: str, source: list[str]) -> None:
-    """Put what the package says into the places that the pages leave for it."""
-    if docname == "book/api":
-        source[0] = source[0].replace("<!-- modules -->", "".join(SECTION.format(name=name) for name in modules()))
-    source[0] = BENCHMARK.sub(lambda found: benchmark(found.group(1)), source[0])
-    if docname == "book/notation":
-        source[0] = source[0].replace("<!-- notation -->", notation())
+    """Put what the package and the committed files say into the places that the pages leave for it."""
+    if docname.startswith("book/"):
+        source[0] = BLOCK.sub(lambda found: BLOCKS[found[1]](*found[2].split()), source[0])
+
+
+class CellLabels(SphinxTransform):
+    """Each code cell of a notebook is a target for links: `07-predicting-features#eq1` is its cell with the id eq1."""
+
+    default_priority = 700  # before labels are collected
+
+    def apply(self) -> None:
+        """Called by Sphinx for each page."""
+        path = Path(self.env.doc2path(self.env.docname))
+        if path.suffix != ".ipynb":
+            return
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        for node in self.document.findall(nodes.container):
+            if node.get("nb_element") == "cell_code":
+                name = cells[node["cell_index"]]["id"]
+                node["ids"].append(f"cell-{name}")
+                node["names"].append(f"{path.stem}#{name}".lower())
+                self.document.note_explicit_target(node)
 
 
 def as_written(app: Sphinx, what: str, name: str, thing: object, options: object, lines: list[str]) -> None:
@@ -70,4 +158,5 @@ def setup(app: Sphinx) -> dict[str, bool]:
     """Called by Sphinx. Docstrings are taken before the extension that reads their sections, at 500, sees them."""
     app.connect("source-read", fill)
     app.connect("autodoc-process-docstring", as_written, priority=400)
+    app.add_transform(CellLabels)
     return {"parallel_read_safe": True}

@@ -16,7 +16,7 @@ def add_verbs(notebooks: ArgumentParser) -> None:
     check = verbs.add_parser("check", help="say what is wrong or stale, without running anything")
     check.add_argument("notebooks", type=Path, nargs="+", metavar="NOTEBOOK")
     check.set_defaults(run=check_notebooks)
-    batch = verbs.add_parser("batch", help="run one notebook with other parameters")
+    batch = verbs.add_parser("batch", help="run one notebook with other parameters, once a combination, and tabulate")
     batch.add_argument("notebook", type=Path, metavar="NOTEBOOK")
     batch.add_argument("--out", type=Path, required=True, metavar="DIR")
     batch.add_argument("-p", dest="parameters", type=_assignment, action="append", default=[], metavar="NAME=VALUE")
@@ -53,10 +53,10 @@ def check_notebooks(options: Namespace) -> int:
 
 
 def batch_notebook(options: Namespace) -> int:
-    """`usjepa notebooks batch NOTEBOOK --out DIR -p name=value`."""
+    """`usjepa notebooks batch NOTEBOOK --out DIR -p seed=0 -p seed=1`."""
     from usjepa.notebooks import batch
 
-    print(batch(options.notebook, options.out, dict(options.parameters)))
+    print(batch(options.notebook, options.out, options.parameters))
     return 0
 
 

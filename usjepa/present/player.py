@@ -8,7 +8,7 @@ import base64
 import hashlib
 import html
 import io
-from dataclasses import dataclass
+from collections.abc import Mapping
 from string import Template
 
 import numpy as np
@@ -16,6 +16,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from usjepa.errors import InputError
+from usjepa.present.widget import Interactive, require_alt, require_named
 
 # Themes put a pale plate behind pictures in dark mode; frames are dark themselves.
 STYLE = """<style>
@@ -46,63 +47,56 @@ return}s.value=(+s.value+1)%$count;s.dispatchEvent(new Event('input'))},$wait_ms
 this.textContent=p.timer?'Pause':'Play'">Play</button>
 <input type="range" min="0" max="$last" value="0" step="1" aria-label="Frame" aria-valuetext="$label" \
 oninput="const p=this.closest('figure'),k=+this.value;\
-p.querySelectorAll('img').forEach((f,i)=>{f.style.display=i===k?'':'none'});\
-const t='frame '+(k+1)+' of $count, '+(k*$interval_ms).toFixed(0)+' ms';\
-p.querySelector('output').textContent=t;this.setAttribute('aria-valuetext',t)">
+f=p.querySelectorAll('img');f.forEach((g,i)=>{g.style.display=i===k?'':'none'});\
+p.querySelector('output').textContent=f[k].dataset.label;this.setAttribute('aria-valuetext',f[k].dataset.label)">
 <output aria-live="off">$label</output></div>
 </figure>"""
 )
 
 
-@dataclass(frozen=True, repr=False)
-class FramePlayer:
-    """A player as HTML; a notebook shows it when it is the last value of a cell."""
-
-    page: str
-    description: str
-
-    def _repr_html_(self) -> str:
-        return self.page
-
-    def __repr__(self) -> str:
-        return f"FramePlayer({self.description})"
-
-
 def frame_player(
-    frames: UInt8[np.ndarray, "T H W"] | UInt8[np.ndarray, "T H W 3"],
+    frames: UInt8[np.ndarray, "T H W"] | UInt8[np.ndarray, "T H W 3"] | Mapping[str, np.ndarray],
     *,
     interval_s: float,
     alt: str,
     width_px: int = 480,
     slowdown: float = 1.0,
     quality: int | None = None,
-) -> FramePlayer:
+) -> Interactive:
     """A player of grey `T H W` or colour `T H W 3` frames, 0 to 255, that are `interval_s` seconds apart.
 
-    `alt` describes the video to those who can't see it. The player is as wide as its place, up to `width_px`, and
-    plays `slowdown` times slower than real time; its label shows real time. Frames are stored as WebP: exactly, or
+    Below stands the frame's time, or its label, with a unit if it has one, where `frames` is a mapping from label to
+    frame. `alt` describes the video to those who can't see it. The player is as wide as its place, up to `width_px`,
+    and plays `slowdown` times slower than real time; its label shows real time. Frames are stored as WebP: exactly, or
     with `quality` from 1 to 100, which makes speckle several times smaller. Raises InputError for frames of another
-    shape or type, no frames, no description, or an interval that is not positive.
+    shape or type, of several shapes, no frames, no description, or an interval that is not positive.
     """
-    _refuse_bad(frames, interval_s * slowdown, alt)
-    sources = [_webp(frame, quality) for frame in frames]
+    film = _stacked(frames) if isinstance(frames, Mapping) else frames
+    _refuse_bad(film, interval_s * slowdown, alt)
+    times = (f"{1000 * interval_s * k:.0f} ms" for k in range(len(film)))
+    said = [html.escape(text) for text in (frames if isinstance(frames, Mapping) else times)]
+    labels = [f"frame {number} of {len(film)}, {text}" for number, text in enumerate(said, start=1)]
     images = "".join(
-        f'<img src="{source}" alt="{html.escape(alt)}, frame {number} of {len(sources)}" '
-        f'width="{frames.shape[2]}" height="{frames.shape[1]}" decoding="sync"{"" if number == 1 else HIDDEN}>'
-        for number, source in enumerate(sources, start=1)
+        f'<img src="{_webp(frame, quality)}" alt="{html.escape(alt)}, {label}" data-label="{label}" '
+        f'width="{film.shape[2]}" height="{film.shape[1]}" decoding="sync"{"" if label == labels[0] else HIDDEN}>'
+        for frame, label in zip(film, labels, strict=True)
     )
     settings = {
         "images": images,
-        "count": len(sources),
-        "last": len(sources) - 1,
-        "interval_ms": f"{1000 * interval_s:g}",
+        "count": len(film),
+        "last": len(film) - 1,
         "wait_ms": f"{1000 * interval_s * slowdown:.0f}",
         "width_px": width_px,
-        "label": f"frame 1 of {len(sources)}, 0 ms",
+        "label": labels[0],
     }
     digest = hashlib.sha256(repr(settings).encode()).hexdigest()[:12]
-    size = f"{len(sources)} frames of {frames.shape[1]} x {frames.shape[2]}, {1000 * interval_s:g} ms apart"
-    return FramePlayer(PAGE.substitute(settings, digest=digest), size)
+    size = f"{len(film)} frames of {film.shape[1]} x {film.shape[2]}, {1000 * interval_s:g} ms apart"
+    return Interactive("FramePlayer", PAGE.substitute(settings, digest=digest), size)
+
+
+def _stacked(frames: Mapping[str, np.ndarray]) -> np.ndarray:
+    require_named("frames", frames)
+    return np.stack(list(frames.values()))
 
 
 def _refuse_bad(frames: np.ndarray, wait_s: float, alt: str) -> None:
@@ -112,8 +106,7 @@ def _refuse_bad(frames: np.ndarray, wait_s: float, alt: str) -> None:
         raise InputError(f"frames: expected uint8 of shape (T, H, W) or (T, H, W, 3), got {came}. Convert them first.")
     if not wait_s > 0:
         raise InputError(f"interval_s x slowdown: expected more than 0 s, got {wait_s}. Give the time between frames.")
-    if not alt.strip():
-        raise InputError("alt: expected a description of the video, got none. Say what one sees.")
+    require_alt(alt)
 
 
 def _webp(frame: UInt8[np.ndarray, "H W"] | UInt8[np.ndarray, "H W 3"], quality: int | None) -> str:

@@ -48,7 +48,7 @@ def lambda_points(results: Results) -> pd.DataFrame:
         for row, adaptation in ADAPTATIONS.items()
         if row.startswith(f"{base}-lambda")
     ]
-    return pd.concat(points, ignore_index=True)
+    return pd.concat([some for some in points if len(some)] or points[:1], ignore_index=True)
 
 
 def gain_family(results: Results, split: str) -> pd.DataFrame:

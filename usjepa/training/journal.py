@@ -71,7 +71,7 @@ def announce_collapse(step: int, spread_now: float, spread_before: float) -> Non
     """
     if spread_now < LEAST_SPREAD <= spread_before:
         warnings.warn(
-            f"step {step}: the features have collapsed: spread {spread_now:.2f}, a healthy run keeps 0.3 and more. "
+            f"step {step}: the features have collapsed: spread {spread_now:.2f}, healthy runs keep 0.2 and more. "
             "Slow the teacher (momentum) or lower rate_peak.",
             stacklevel=2,
         )

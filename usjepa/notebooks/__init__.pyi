@@ -1,0 +1,10 @@
+from .check import check_notebooks as check_notebooks
+from .files import picture as picture
+from .files import read_notebook as read_notebook
+from .normal import normalise as normalise
+from .parameters import convert_parameters as convert_parameters
+from .parameters import default_parameters as default_parameters
+from .run import NotebookRun as NotebookRun
+from .run import run_notebooks as run_notebooks
+from .uses import fingerprints as fingerprints
+from .variants import batch as batch
