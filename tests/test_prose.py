@@ -5,6 +5,7 @@ import json
 import re
 import shlex
 import subprocess
+import sys
 from argparse import ArgumentParser, _SubParsersAction
 from collections.abc import Iterator
 from contextlib import redirect_stderr
@@ -49,7 +50,7 @@ def misspelt(texts: dict[str, str], folder: Path) -> list[str]:
         path = folder / "texts" / f"{name}.txt"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(words(text), encoding="utf-8")
-    command = ["codespell", "-D", "-", "-D", str(american), str(folder / "texts")]
+    command = [sys.executable, "-m", "codespell_lib", "-D", "-", "-D", str(american), str(folder / "texts")]
     found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert not found.stderr
     return [line.removeprefix(f"{folder}/texts/") for line in found.stdout.splitlines()]
