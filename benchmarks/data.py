@@ -5,7 +5,6 @@ processes need the wall clock. What is compared is measured in one run.
 """
 
 import argparse
-import json
 import multiprocessing
 import tempfile
 import time
@@ -17,6 +16,7 @@ import numpy as np
 import SimpleITK
 import torch
 from PIL import Image
+from record import keep
 
 from usjepa.data.camus import read_camus
 from usjepa.data.clips import frame_indices, normalise
@@ -151,8 +151,7 @@ def main() -> None:
         results["1000 sequences at 224 px, MB"] = megabytes(store)
     for row, values in results.items():
         print(f"{row:42s}", "  ".join(f"{name} {value:8.1f}" for name, value in values.items()))
-    if target is not None:
-        target.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    keep(results, target)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ loop, with and without the cache, must end with equal weights, to the last bit o
 """
 
 import argparse
-import json
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from record import keep
 from timing import paired, peak_mb
 
 from usjepa.data.clips import whole_clips
@@ -164,8 +164,7 @@ def main() -> None:
     results = measure(chosen.size, choose_device(chosen.device), chosen.repeats)
     for name, value in results.items():
         print(f"{name:32s} {value:10.3f}" if isinstance(value, float) else f"{name:32s} {value}")
-    if chosen.json is not None:
-        chosen.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    keep(results, chosen.json)
 
 
 if __name__ == "__main__":

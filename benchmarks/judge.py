@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from record import keep
 
 from usjepa.catalogue import named_recipe
 from usjepa.data.store import open_store
@@ -46,8 +47,7 @@ def main() -> None:
     workspace = Workspace(open_store(chosen.store), chosen.runs, torch.device("cpu"))
     record = {"store": workspace.store.fingerprint[:12], "runs": [judged(workspace, *tried) for tried in TRIED]}
     print(json.dumps(record, indent=1))
-    if chosen.json is not None:
-        chosen.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    keep(record, chosen.json)
 
 
 if __name__ == "__main__":

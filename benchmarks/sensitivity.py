@@ -19,6 +19,7 @@ import torch
 from counting import Score, counted, mean_of, round_trip
 from platformdirs import user_cache_path
 from probe import Outcome, Way, features_of, maps_of, outcome_of
+from record import keep
 from torch import Tensor
 
 from usjepa.catalogue import named_recipe
@@ -185,10 +186,9 @@ def main() -> None:
     asked = options.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        text = json.dumps(rounded(measure(asked.size, Path(folder))), indent=1) + "\n"
-    print(text)
-    if asked.json is not None:
-        asked.json.write_text(text, encoding="utf-8")
+        record = rounded(measure(asked.size, Path(folder)))
+    print(json.dumps(record, indent=1))
+    keep(record, asked.json)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 from platformdirs import user_cache_path
+from record import keep
 
 from usjepa.catalogue import named_recipe
 from usjepa.data.camus import read_camus
@@ -152,10 +153,8 @@ def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         record = measure(asked.size, Path(folder))
-    text = json.dumps(record, indent=1) + "\n"
-    print(text)
-    if asked.json is not None:
-        asked.json.write_text(text, encoding="utf-8")
+    print(json.dumps(record, indent=1))
+    keep(record, asked.json)
 
 
 if __name__ == "__main__":

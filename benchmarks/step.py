@@ -7,7 +7,6 @@ clock.
 """
 
 import argparse
-import json
 import time
 from dataclasses import asdict
 from functools import partial
@@ -18,6 +17,7 @@ import torch
 from levers import measure_levers
 from ours import OurStep, flops_of, new_step, parts_of
 from published import PublishedStep
+from record import keep
 from timing import Laps, paired, peak_mb
 
 from usjepa.data.clips import Augmentation, training_clips
@@ -156,8 +156,7 @@ def main() -> None:
     torch.set_num_threads(1)
     results = measure(chosen.size, choose_device(chosen.device), chosen.repeats, compiles=chosen.compile)
     print_tables(results)
-    if chosen.json is not None:
-        chosen.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    keep(results, chosen.json)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,9 @@
 """The assertions of notebook 10 can fail: a named fault in the package stops it at the cell that should notice."""
 
-from pathlib import Path
-
-import nbformat
 import pytest
-from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
-from nbformat import NotebookNode
+from faults import Stop, faulty, stop_of
 
-NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "10-features-to-anatomy.ipynb"
+NAME = "10-features-to-anatomy"
 
 PLACES_ONLY = """
 # A query of the probe is its place's learnt vector alone.
@@ -91,33 +86,20 @@ WRONG_ANSWERS = {
 }
 
 
-def errors_of(notebook: NotebookNode) -> list[tuple[str, str, str]]:
-    """Cell, kind and message of what stopped a run, which has to be stopped."""
-    place = {"metadata": {"path": NOTEBOOK.parent}}
-    with pytest.raises(CellExecutionError):
-        NotebookClient(notebook, timeout=600, kernel_name="python3", resources=place).execute()
-    outputs = [(cell.id, out) for cell in notebook.cells for out in cell.get("outputs", [])]
-    return [(name, out.ename, out.evalue) for name, out in outputs if out.output_type == "error"]
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(("fault", "cell"), FAULTS.values(), ids=FAULTS)
 def test_a_named_fault_stops_the_notebook_at_its_check(fault: str, cell: str) -> None:
-    notebook = nbformat.read(NOTEBOOK, as_version=4)
-    (setup,) = [one for one in notebook.cells if one.id == "setup"]
-    setup.source += fault
-    assert [error[:2] for error in errors_of(notebook)] == [(cell, "AssertionError")]
+    assert stop_of(faulty(NAME, fault))[:2] == (cell, "AssertionError")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("answer", "says"), WRONG_ANSWERS.values(), ids=WRONG_ANSWERS)
 def test_a_wrong_answer_to_the_exercise_is_told_what_is_wrong(answer: str, says: str) -> None:
-    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    notebook = faulty(NAME, "")
     notebook.cells = [one for one in notebook.cells if one.id in ("setup", "row", "solution", "check-exercise")]
     (solution,) = [one for one in notebook.cells if one.id == "solution"]
     right = "mine = np.array([1.0] * 59 + [0.222] * 41)"
     assert right in solution.source
     solution.source = solution.source.replace(right, f"mine = {answer}")
-    ((cell, kind, message),) = errors_of(notebook)
-    assert (cell, kind) == ("check-exercise", "AssertionError")
-    assert message == f"{says}: better masks lift both means, more scatter lifts JI alone"
+    message = f"{says}: better masks lift both means, more scatter lifts JI alone"
+    assert stop_of(notebook) == Stop("check-exercise", "AssertionError", message)

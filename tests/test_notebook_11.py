@@ -3,11 +3,9 @@
 import re
 from pathlib import Path
 
-import nbformat
 import pandas as pd
 import pytest
-from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
+from faults import execute, faulty, stop_of
 from nbformat import NotebookNode
 
 from usjepa.catalogue import ADAPTATIONS
@@ -15,7 +13,7 @@ from usjepa.results.files import Results, read_results, write_results
 from usjepa.results.plan import plan_cells
 
 ROOT = Path(__file__).parents[1]
-NOTEBOOK = ROOT / "notebooks" / "11-lambda-ablation.ipynb"
+NAME = "11-lambda-ablation"
 LIVE = ("store", "live", "compare")
 MISSING = "not yet run"
 GAIN = 0.02
@@ -51,20 +49,19 @@ def raised(videos: pd.DataFrame, gain: float) -> pd.DataFrame:
     return videos.assign(**videos[names].map(lambda text: f"{float(text) + gain:.4f}" if text else ""))
 
 
-def executed(results: Path, fault: str = "", *, is_live: bool = False) -> NotebookNode:
-    """The notebook run on other results, with a fault behind its imports; the live run only if asked for."""
-    notebook = nbformat.read(NOTEBOOK, as_version=4)
+def on_results(results: Path, fault: str = "", *, is_live: bool = False) -> NotebookNode:
+    """The notebook on other results, with a fault behind its imports; with the live run only if asked for."""
+    notebook = faulty(NAME, fault)
     notebook.cells = [cell for cell in notebook.cells if is_live or cell.id not in LIVE]
-    (setup,) = [cell for cell in notebook.cells if cell.id == "setup"]
-    setup.source += fault
     for cell in notebook.cells:
         cell.source = cell.source.replace('"../results"', repr(str(results)))
-    place = {"metadata": {"path": NOTEBOOK.parent}}
-    try:
-        NotebookClient(notebook, timeout=600, kernel_name="python3", resources=place).execute()
-    except CellExecutionError:
-        if not fault:
-            raise
+    return notebook
+
+
+def executed(results: Path) -> NotebookNode:
+    """The notebook run to its end on other results."""
+    notebook = on_results(results)
+    execute(notebook)
     return notebook
 
 
@@ -196,6 +193,4 @@ FAULTS = {
 @pytest.mark.parametrize(("fault", "cell"), FAULTS.values(), ids=FAULTS)
 def test_a_named_fault_stops_the_notebook_at_its_check(fault: str, cell: str, tmp_path: Path) -> None:
     some_results(tmp_path)
-    notebook = executed(tmp_path, fault, is_live=cell in LIVE)
-    errors = [(one.id, out.ename) for one in notebook.cells for out in one.get("outputs", []) if "ename" in out]
-    assert errors == [(cell, "AssertionError")]
+    assert stop_of(on_results(tmp_path, fault, is_live=cell in LIVE))[:2] == (cell, "AssertionError")

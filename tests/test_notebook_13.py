@@ -2,11 +2,9 @@
 
 from pathlib import Path
 
-import nbformat
 import pandas as pd
 import pytest
-from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
+from faults import faulty, stop_of
 
 ROOT = Path(__file__).parents[1]
 
@@ -92,11 +90,4 @@ def test_a_log_holds_every_condition_whole(seed: int) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("fault", "cell"), FAULTS.values(), ids=FAULTS)
 def test_a_named_fault_stops_the_notebook_at_its_check(fault: str, cell: str) -> None:
-    notebook = nbformat.read(ROOT / "notebooks" / "13-reading-a-curve.ipynb", as_version=4)
-    (setup,) = [one for one in notebook.cells if one.id == "setup"]
-    setup.source += fault
-    place = {"metadata": {"path": ROOT / "notebooks"}}
-    with pytest.raises(CellExecutionError):
-        NotebookClient(notebook, timeout=600, kernel_name="python3", resources=place).execute()
-    errors = [(one.id, out.ename) for one in notebook.cells for out in one.get("outputs", []) if "ename" in out]
-    assert errors == [(cell, "AssertionError")]
+    assert stop_of(faulty("13-reading-a-curve", fault))[:2] == (cell, "AssertionError")

@@ -1,13 +1,7 @@
 """The assertions of the notebooks can fail: a named fault in the package stops each at the cell that should notice."""
 
-from pathlib import Path
-
-import nbformat
 import pytest
-from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
-
-NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
+from faults import Stop, faulty, stop_of
 
 NO_TEACHER = """
 # The student is its own teacher, and the gradient flows into the targets: nothing holds features apart.
@@ -100,11 +94,4 @@ FAULTS = {
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "fault", "cell"), FAULTS.values(), ids=FAULTS)
 def test_a_named_fault_stops_the_notebook_at_its_check(name: str, fault: str, cell: str) -> None:
-    notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
-    (setup,) = [one for one in notebook.cells if one.id == "setup"]
-    setup.source += fault
-    place = {"metadata": {"path": NOTEBOOKS}}
-    with pytest.raises(CellExecutionError):
-        NotebookClient(notebook, timeout=600, kernel_name="python3", resources=place).execute()
-    errors = [(one.id, out) for one in notebook.cells for out in one.get("outputs", []) if out.output_type == "error"]
-    assert [(where, out.ename, out.evalue) for where, out in errors] == [(cell, "AssertionError", "")]
+    assert stop_of(faulty(name, fault)) == Stop(cell, "AssertionError", "")
