@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ from usjepa.cli import main
 from usjepa.data.store import Store
 from usjepa.recipe import SegmentRecipe
 from usjepa.recipe_file import recipe_hash, to_json
+from usjepa.results.failures import failure_of
+from usjepa.results.plan import Cell
 
 
 def said(capsys: pytest.CaptureFixture[str]) -> tuple[str, str]:
@@ -71,6 +74,21 @@ def test_wrong_input_is_one_line_and_exit_code_2(tmp_path: Path, squares: Store,
 def test_the_batch_larger_than_the_store_is_said(tmp_path: Path, squares: Store, capsys) -> None:
     assert main(["run", "supervised", "--data", str(squares.folder), "--runs", str(tmp_path), "--fraction", "0.5"]) == 2
     assert "batch: expected at most the 3 labelled clips" in said(capsys)[1]
+
+
+def test_a_run_that_is_not_finite_leaves_a_failure_for_the_tables(
+    tmp_path: Path, squares: Store, capsys, micro: SegmentRecipe
+) -> None:
+    recipe, runs = replace(micro, rate_peak=1e30), tmp_path / "runs"
+    (tmp_path / "wild.json").write_text(to_json(recipe))
+    command = ["run", str(tmp_path / "wild.json"), "--data", str(squares.folder), "--runs", str(runs)]
+    assert main([*command, "--device", "cpu"]) == 2
+    assert "not finite" in said(capsys)[1]
+    cell = Cell("wild", 0, 1.0, 0, recipe)
+    failure = failure_of(cell, runs)
+    assert failure is not None
+    assert "not finite" in failure.message
+    assert failure.step >= 0
 
 
 def test_ctrl_c_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, capsys) -> None:

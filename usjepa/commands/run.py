@@ -43,6 +43,7 @@ def run_recipe(options: Namespace) -> int:
     """`usjepa run NAME`: what is done is read, what is missing is run; several processes share pre-training."""
     from usjepa.data.store import open_store
     from usjepa.evaluation.metrics import summary
+    from usjepa.results.failures import instability_recorded
     from usjepa.training.device import choose_device
     from usjepa.training.experiment import run, share
     from usjepa.training.workspace import Workspace
@@ -59,9 +60,12 @@ def run_recipe(options: Namespace) -> int:
             compiles=options.compile,
             caches=not options.no_cache,
         )
-        share(recipe, replace(workspace, world=world))
+        shared = replace(workspace, world=world)
+        with instability_recorded(recipe, shared):
+            share(recipe, shared)
     if world.is_first:
-        finished = run(recipe, workspace)
+        with instability_recorded(recipe, workspace):
+            finished = run(recipe, workspace)
         print(finished.folder)
         if finished.has_table:
             table = finished.table()

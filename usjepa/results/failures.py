@@ -1,12 +1,14 @@
 """A run that failed leaves `failed.json` in its folder: a failure is a result too, and is not tried again unasked."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
 from usjepa.errors import InputError
+from usjepa.recipe import AnyRun
 from usjepa.recipe_file import recipe_hash
 from usjepa.results.plan import Cell, runs_of
 from usjepa.training.checkpoint import write_whole
@@ -33,6 +35,17 @@ def record_failure(run: Run, error: InputError | FloatingPointError, workspace: 
     write_whole(
         run.folder / "failed.json", lambda path: path.write_text(json.dumps(failure._asdict(), indent=1) + "\n")
     )
+
+
+@contextmanager
+def instability_recorded(recipe: AnyRun, workspace: Workspace) -> Iterator[None]:
+    """Write down a loss that was not finite, which in a table is a row, and let the error go on its way."""
+    try:
+        yield
+    except FloatingPointError as error:
+        if workspace.world.is_first:
+            record_failure(Run(workspace.root / recipe_hash(recipe), recipe), error, workspace)
+        raise
 
 
 def failure_of(cell: Cell, root: Path) -> Failure | None:
