@@ -46,7 +46,7 @@ MODEL = ModelSpec(
 
 
 def _tiny() -> Profile:
-    """Steps of 8 clips; the judge's learning rate and steps are what a few hundred steps of a narrow model need."""
+    """Steps of 8 clips; the judge's learning rate and steps, at every share of the labels, suit a narrow model."""
     vjepa = PretrainRecipe(
         scenes=200,
         clip=CLIP,
@@ -83,7 +83,7 @@ def _tiny() -> Profile:
         save_every=100,
     )
     unet = UNetRecipe(clip=judge.clip, depth=3, rate_peak=2e-3, steps=300, log_every=10, save_every=100)
-    return _adapting(Profile(vjepa, videomae, judge, {1.0: 300, 0.5: 250, 0.2: 200, 0.1: 150}, unet=unet))
+    return _adapting(Profile(vjepa, videomae, judge, dict.fromkeys((1.0, 0.5, 0.2, 0.1), 300), unet=unet))
 
 
 def _small() -> Profile:
