@@ -78,11 +78,11 @@ def test_a_verdict_comes_with_its_difference_and_from_the_ledger_alone(folder: P
     ledger = pd.read_csv(path, dtype=str, keep_default_na=False)
     line = ledger[ledger["verdict"] == NOT_RESOLVED].iloc[0]
     before = lines_of(reference.verdicts(folder))
-    assert before[line.key][0] == f"{NOT_RESOLVED}: {line.effect} [{line.low}, {line.high}] {line.unit}"
+    assert before[line.key][0] == f"{NOT_RESOLVED} (1 of 3 seeds): {line.effect} [{line.low}, {line.high}] {line.unit}"
     ledger.loc[ledger["key"] == line.key, ["verdict", "effect"]] = [REVERSED, "-9.99"]
     ledger.to_csv(path, index=False)
     after = lines_of(reference.verdicts(folder))
-    assert after[line.key][0].startswith(f"{REVERSED}: -9.99 [")
+    assert after[line.key][0].startswith(f"{REVERSED} (1 of 3 seeds): -9.99 [")
     assert int(after[REVERSED][0]) == int(before[REVERSED][0]) + 1
 
 

@@ -21,6 +21,7 @@ from usjepa.results.collect import build
 from usjepa.results.contrasts import DETACHED, Contrast, cells_of, controls_of, null_of
 from usjepa.results.files import NOT_YET_RUN, OF_VIDEOS, RUNS, SCORES, Results, empty_results, write_results
 from usjepa.results.ledger import (
+    HELD_BACK,
     NOT_RESOLVED,
     NOT_TESTABLE,
     REPRODUCED,
@@ -136,6 +137,7 @@ def test_an_ordering_needs_all_of_its_differences_and_one_reversed_refutes_it(wr
     assert written.loc["most-at-10", "verdict"] == REVERSED
     assert claim_verdict([REPRODUCED, NOT_RESOLVED, NOT_YET_RUN]) == NOT_YET_RUN
     assert claim_verdict([NOT_YET_RUN, REVERSED]) == REVERSED
+    assert claim_verdict([HELD_BACK, NOT_RESOLVED]) == HELD_BACK
     assert claim_verdict([REPRODUCED, REPRODUCED]) == REPRODUCED
 
 
@@ -263,7 +265,7 @@ def test_a_ledger_is_built_from_the_files_of_real_runs(micro: SegmentRecipe, squ
     assert sweep(cells, space_of(squares.folder, tmp_path / "runs")) == []
     write_results(build(cells, tmp_path / "runs", empty_results()), tmp_path, "controls", "tiny")
     line = ledger(tmp_path, "tiny").set_index("key").loc["gain-vjepa-ll-100"]
-    assert (line["verdict"], line["needs"]) == (NOT_YET_RUN, f"{DETACHED} at 100%")
+    assert (line["verdict"], line["needs"]) == (HELD_BACK, f"{DETACHED} at 100%")
     assert set(line["runs"].split()) == {cell.hash for cell in cells}
     evidence = Evidence(all_results(tmp_path, "tiny"))
     for metric in ("dsc", "recall_less_ppv", "roughness", "size_error"):

@@ -15,6 +15,7 @@ from pkgutil import resolve_name
 from typing import Any, NamedTuple
 
 from usjepa.results.claims import CLAIMS
+from usjepa.results.ledger import REFUTED
 
 FILE = Path(__file__).parents[1] / "map.csv"
 KINDS = {
@@ -100,9 +101,10 @@ def _use(line: Line) -> str:
 
 
 def _described(line: Line) -> str:
-    """An item, what it is, and where in the paper it stands; a claim is what it says."""
-    said = line.says if line.kind == "claim" else f"**{line.item}**: {line.says}"
-    return f'<span id="{_anchor(line.item)}"></span>{said} ({line.place})'
+    """An item, what it is, and where in the paper it stands; of a claim its test too, and what would refute it."""
+    said = f'<span id="{_anchor(line.item)}"></span>**{line.item}**: {line.says} ({line.place})'
+    tests = {claim.key: f"<br>*Test*: {claim.test} *Refuted if* {REFUTED[claim.kind]}." for claim in CLAIMS}
+    return said + tests.get(line.item, "")
 
 
 def _cell_link(cell: str) -> str:

@@ -20,7 +20,7 @@ from usjepa.profiles import PROFILES
 from usjepa.results import table as results_table
 from usjepa.results.claims import CLAIMS
 from usjepa.results.files import NOT_YET_RUN, read_results
-from usjepa.results.ledger import NOT_RESOLVED, NOT_TESTABLE, REPRODUCED, REVERSED
+from usjepa.results.ledger import HELD_BACK, LEAST_SEEDS, NOT_RESOLVED, NOT_TESTABLE, REPRODUCED, REVERSED
 
 ROOT = Path(usjepa.__file__).parents[1]
 RECORDS, RESULTS = ROOT / "benchmarks" / "records", ROOT / "results"
@@ -70,18 +70,23 @@ def results(plan: str, profile: str, folder: Path = RESULTS) -> str:
     rows = results_table.table(found, split).rename_axis("row").reset_index().to_dict("records")
     seconds = pd.concat([done["seconds"], done.drop_duplicates("start")["start_seconds"]])
     hours = pd.to_numeric(seconds, errors="coerce").sum() / 3600
+    scored = found.scores.query("split == @split and frames == 'all'")
+    caption = (
+        f"*`{plan}` at `{profile}`: DSC over structures of {scored['patients'].max()} **{split}** patients of the "
+        "phantom, on all frames of a film's clip. Mean over seeds ± their standard deviation, in brackets that over "
+        "patients.*"
+    )
     cost = (
         f"{len(done)} of {len(runs)} runs are done (seeds: {done['seed'].nunique()}), in {hours:.1f} hours of "
-        f"pre-training and judging on {', '.join(done['device'].unique())}. DSC of {split} patients of the "
-        "**phantom**: mean over seeds ± their standard deviation, in brackets that over patients."
+        f"pre-training and judging on {', '.join(done['device'].unique())}."
     )
-    return f"{table(rows)}\n\n{cost}"
+    return f"{caption}\n\n{table(rows)}\n\n{cost}"
 
 
 def verdicts(folder: Path = RESULTS) -> str:
     """How many claims of the paper have which verdict, and a line a claim; of both a column a profile."""
     ledgers = {profile: _ledger(folder / f"ledger-{profile}.csv") for profile in PROFILES}
-    names = (REPRODUCED, REVERSED, NOT_RESOLVED, NOT_YET_RUN, NOT_TESTABLE)
+    names = (REPRODUCED, REVERSED, NOT_RESOLVED, HELD_BACK, NOT_YET_RUN, NOT_TESTABLE)
     counts = [
         {"verdict": name} | {profile: str(list(of["verdict"]).count(name)) for profile, of in ledgers.items()}
         for name in names
@@ -102,10 +107,11 @@ def _ledger(path: Path) -> pd.DataFrame:
 
 
 def _verdict(line: "pd.Series[str]") -> str:
-    """With its difference and interval, if all that it rests on was run."""
-    if line["verdict"] in (NOT_YET_RUN, NOT_TESTABLE):
+    """With its seeds, if these are too few, its difference and interval, if all that it rests on was run."""
+    if line["verdict"] in (HELD_BACK, NOT_YET_RUN, NOT_TESTABLE):
         return line["verdict"]
-    return f"{line['verdict']}: {line['effect']} [{line['low']}, {line['high']}] {line['unit']}"
+    few = f" ({line['seeds']} of {LEAST_SEEDS} seeds)" if int(line["seeds"]) < LEAST_SEEDS else ""
+    return f"{line['verdict']}{few}: {line['effect']} [{line['low']}, {line['high']}] {line['unit']}"
 
 
 # What may stand in a comment of a page.

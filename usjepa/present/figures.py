@@ -99,17 +99,17 @@ def m_mode(trace: UInt8[np.ndarray, "W T"], marks: Mapping[str, Int[np.ndarray, 
     return figure
 
 
-def loss_curves(log: pd.DataFrame) -> Figure:
+def loss_curves(log: pd.DataFrame, source: str = "phantom") -> Figure:
     """Both terms of Eq. 4 against the step, and for Eq. 3 the chance level of the masks that were drawn."""
     with rc_context(STYLE):
         figure = Figure(figsize=(8, 3))
         left, right = figure.subplots(1, 2)
     left.plot(log["step"], log["prediction"], color="#0072B2")
-    _label(left, "Eq. 1: prediction loss", "mean absolute difference")
+    _label(left, f"{source}: prediction loss, Eq. 1", "mean absolute difference")
     right.semilogy(log["step"], log["localisation"], color="#D55E00", label="Eq. 3")
     right.semilogy(log["step"], log["chance"], color="#555555", linestyle="--", label="chance: always answer zero")
-    _label(right, "Eq. 3: localisation loss", "squared distance, extents²")
-    right.legend(loc="upper right")
+    _label(right, f"{source}: localisation loss, Eq. 3", "squared distance, extents²")
+    right.legend(loc="center right")
     return figure
 
 

@@ -6,7 +6,8 @@ is larger than the null control's spread, the farther end of the interval of the
 that was run. The eight quoted gains are one family, every other claim is its own; what is not yet run counts there as
 p = 1, so that adjusted p-values can only fall when it is. A claim is *reproduced* if all of its differences are
 resolved as claimed, *reversed* if one is resolved the other way, else *not resolved*, or *not yet run* as long as one
-is missing. Signs are judged, not sizes: a phantom's DSC is not CAMUS's.
+is missing; *held back* if its own rows were run but a control that has to stand beside it was not. Signs are judged,
+not sizes: a phantom's DSC is not CAMUS's.
 """
 
 from collections.abc import Sequence
@@ -24,6 +25,7 @@ from usjepa.results.measured import Evidence, Measured, all_results, measure
 REPRODUCED = "reproduced on the phantom at this scale"
 REVERSED = "reversed"
 NOT_RESOLVED = "not resolved"
+HELD_BACK = "held back, a control is not yet run"
 NOT_TESTABLE = "not testable without CAMUS"
 LEAST_SEEDS = 3
 UNITS = {"tilt_error_deg": ("degrees", 0.01)}
@@ -83,7 +85,7 @@ def verdict_of(measured: Measured, p_holm: float, sign: int) -> str:
     """The verdict on one difference, by the rule above."""
     effect = measured.effect
     if effect is None:
-        return NOT_YET_RUN
+        return HELD_BACK if measured.is_held_back else NOT_YET_RUN
     is_apart = effect.low_points > 0 or effect.high_points < 0
     is_beyond = abs(effect.points) > null_spread(measured)
     if effect.seeds < LEAST_SEEDS or not (is_apart and is_beyond and p_holm < LEVEL):
@@ -101,7 +103,7 @@ def claim_verdict(verdicts: Sequence[str]) -> str:
     """The verdict on a claim from those on its differences; one that is reversed refutes it whatever is missing."""
     if not verdicts:
         return NOT_TESTABLE
-    for refuting in (REVERSED, NOT_YET_RUN, NOT_RESOLVED):
+    for refuting in (REVERSED, NOT_YET_RUN, HELD_BACK, NOT_RESOLVED):
         if refuting in verdicts:
             return refuting
     return REPRODUCED

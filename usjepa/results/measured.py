@@ -18,10 +18,10 @@ from usjepa.results.plan import PLANS
 class Measured(NamedTuple):
     """Contrasts averaged, what they came to, and what is known beside.
 
-    `needs`: rows without a run; then there is no `effect`. `null`: the same of the null control, None where that was
-    not run. `beside`: for contrasts with the localisation loss the mean score of the random encoder, of lambda 1 and
-    of the detached control; by the stop rule there is no effect unless all three are there. `recipes`: hashes of the
-    runs behind all of this.
+    `needs`: rows without a run; then there is no `effect`, and if controls alone lack, it `is_held_back`. `null`: the
+    same of the null control, None where that was not run. `beside`: for contrasts with the localisation loss the mean
+    score of the random encoder, of lambda 1 and of the detached control; by the stop rule there is no effect unless
+    all three are there. `recipes`: hashes of the runs behind all of this.
     """
 
     effect: Comparison | None
@@ -29,6 +29,7 @@ class Measured(NamedTuple):
     beside: dict[str, float]
     needs: tuple[str, ...]
     recipes: tuple[str, ...]
+    is_held_back: bool = False
 
 
 def all_results(folder: Path, profile: str) -> Results:
@@ -84,11 +85,13 @@ def measure(evidence: Evidence, contrasts: tuple[Contrast, ...]) -> Measured:
         for name, cell in controls_of(one).items():
             controls.setdefault(name, []).append(cell)
     scores = {cell: evidence.of(cell, metric, split) for some in (cells, *controls.values()) for cell in some}
-    lacking = [f"{row} at {fraction:.0%}" for (row, fraction), found in scores.items() if found.empty]
+    missing = [cell for cell, found in scores.items() if found.empty]
+    lacking = [f"{row} at {fraction:.0%}" for row, fraction in missing]
     if not lacking and evidence.effect(contrasts) is None:
         lacking = ["scores on a seed in common"]
     if lacking:
-        return Measured(None, None, {}, tuple(lacking), _recipes(evidence.results, set(scores)))
+        is_held_back = bool(missing) and not set(missing) & set(cells)
+        return Measured(None, None, {}, tuple(lacking), _recipes(evidence.results, set(scores)), is_held_back)
     null = evidence.effect(nulls)
     beside = {name: float(np.mean([scores[cell].mean() for cell in some])) for name, some in controls.items()}
     behind = {*scores, *(cell for one in nulls if null for cell in cells_of(one))}
