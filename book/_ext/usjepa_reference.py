@@ -53,11 +53,13 @@ def notation() -> str:
 
 
 def benchmark(name: str) -> str:
-    """Tables of one record: single figures first, then each list as a table of its own."""
+    """Tables of one record: settings and single figures first, then each list as a numbered table of its own."""
     record = json.loads((RECORDS / f"{name}.json").read_text(encoding="utf-8"))
     single = {key: value for key, value in record.items() if not isinstance(value, list) and value is not None}
-    tables = [table([{"figure": key.replace("_", " "), "value": value} for key, value in single.items()])]
-    return "\n\n".join(tables + [table(value) for value in record.values() if isinstance(value, list)])
+    first = table([{"setting": key.replace("_", " "), "value": value} for key, value in single.items()])
+    lists = [(key.replace("_", " "), value) for key, value in record.items() if isinstance(value, list)]
+    numbered = [f"*Table {k}: {key}*\n\n{table(rows)}" for k, (key, rows) in enumerate(lists, start=1)]
+    return "\n\n".join([first, *numbered])
 
 
 def results(plan: str, profile: str, folder: Path = RESULTS) -> str:
@@ -153,11 +155,16 @@ class CellLabels(SphinxTransform):
 
 
 def as_written(app: Sphinx, what: str, name: str, thing: object, options: object, lines: list[str]) -> None:
-    """Docstrings are plain text with code in backticks: keep bars and stars, which Sphinx would take for its markup."""
+    """Docstrings are plain text with code in backticks: keep bars and stars, which Sphinx would take for its markup.
+
+    Of an attribute what stands before a colon is no type, and a tuple's own words about its fields say nothing.
+    """
     pieces = CODE.split("\n".join(lines))
     pieces[0::2] = [re.sub(r"(?<!\n)([|*])", r"\\\1", piece) for piece in pieces[0::2]]
     pieces[1::2] = [f"``{piece.strip('`')}``" for piece in pieces[1::2]]
     lines[:] = "".join(pieces).split("\n")
+    if what == "attribute":
+        lines[:] = [] if lines[0].startswith("Alias for field number") else ["", *lines]
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
