@@ -3,6 +3,7 @@
 import os
 import shutil
 import threading
+import time
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
@@ -91,6 +92,16 @@ def visit(request, browser, address):
     context = browser.new_context(viewport=size, has_touch=request.param == "phone")
     yield Visit(context.new_page(), address)
     context.close()
+
+
+@pytest.mark.parametrize("name", ["book/method", "book/ultrasound"])
+def test_a_picture_that_comes_late_moves_nothing(visit, address, name):
+    page = visit.page
+    page.add_init_script(STILL)
+    page.route("**/_images/*", lambda route: (time.sleep(0.5), route.continue_()))
+    page.goto(f"{address}/{name}.html")
+    page.wait_for_function("[...document.images].every(image => image.complete)")
+    assert page.evaluate("window.moved") < MOST_MOVED / 4
 
 
 @pytest.mark.parametrize("name", NAMES)
