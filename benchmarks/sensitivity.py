@@ -6,10 +6,7 @@ them, how far another seed and other patients move the same score, and what resi
 costs without any network.
 """
 
-import argparse
-import json
 import statistics
-import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +16,7 @@ import torch
 from counting import Score, counted, mean_of, round_trip
 from platformdirs import user_cache_path
 from probe import Outcome, Way, features_of, maps_of, outcome_of
-from record import keep
+from record import record_of
 from torch import Tensor
 
 from usjepa.catalogue import named_recipe
@@ -179,17 +176,5 @@ def rounded(value: object) -> object:
     return round(value, 3) if isinstance(value, float) else value
 
 
-def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--size", choices=SIZES, default="tiny")
-    options.add_argument("--json", type=Path, metavar="FILE")
-    asked = options.parse_args()
-    torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as folder:
-        record = rounded(measure(asked.size, Path(folder)))
-    print(json.dumps(record, indent=1))
-    keep(record, asked.json)
-
-
 if __name__ == "__main__":
-    main()
+    record_of(__doc__, SIZES, lambda size, folder: rounded(measure(size, folder)))

@@ -5,17 +5,14 @@ notebook 09 stops. Beside their curves: the ledger of both gradients, the place 
 linear map, and chance by mask family, which needs no run.
 """
 
-import argparse
-import json
 import statistics
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import torch
 from platformdirs import user_cache_path
-from record import keep
+from record import record_of
 
 from usjepa.catalogue import named_recipe
 from usjepa.data.camus import read_camus
@@ -145,17 +142,5 @@ def measure(size: str, folder: Path) -> dict[str, object]:
     }
 
 
-def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--size", choices=SIZES, default="tiny")
-    options.add_argument("--json", type=Path, metavar="FILE")
-    asked = options.parse_args()
-    torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as folder:
-        record = measure(asked.size, Path(folder))
-    print(json.dumps(record, indent=1))
-    keep(record, asked.json)
-
-
 if __name__ == "__main__":
-    main()
+    record_of(__doc__, SIZES, measure)
