@@ -1,4 +1,5 @@
-// On a phone wide tables scroll. With a place in the tab order they do so by keys as well.
+// On a phone wide tables and figures scroll. With a place in the tab order they do so by keys as well.
 document.addEventListener("DOMContentLoaded", () => {
-  for (const box of document.querySelectorAll(".pst-scrollable-table-container")) box.tabIndex = 0;
+  const scrolled = ".pst-scrollable-table-container, .cell_output:has(> img.wide)";
+  for (const box of document.querySelectorAll(scrolled)) box.tabIndex = 0;
 });
