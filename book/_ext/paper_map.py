@@ -133,7 +133,12 @@ def _joined(texts: Iterable[str]) -> str:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """Rows of equal keys as a Markdown table; numbers with three significant digits."""
+    """Rows of equal keys as a Markdown table."""
     heads = [str(key).replace("_", " ") for key in rows[0]]
-    cells = [[f"{one:.3g}" if isinstance(one, float) else str(one) for one in row.values()] for row in rows]
+    cells = [[_text(one) for one in row.values()] for row in rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in (heads, ["---"] * len(heads), *cells))
+
+
+def _text(value: Any) -> str:
+    """Three significant digits of a number; a bar would end the cell."""
+    return f"{value:.3g}" if isinstance(value, float) else str(value).replace("|", r"\|")

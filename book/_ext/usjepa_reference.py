@@ -69,17 +69,19 @@ def results(plan: str, profile: str, folder: Path = RESULTS) -> str:
     if done.empty:
         return f"*{NOT_YET_RUN.capitalize()}*: `{plan}` at profile `{profile}`."
     split = results_table.split_of(plan)
-    rows = results_table.table(found, split).rename_axis("row").reset_index().to_dict("records")
+    begun = found._replace(runs=runs[runs["seed"].isin(done["seed"])])
+    seeds = f"{done['seed'].nunique()} of {runs['seed'].nunique()}"
+    rows = results_table.table(begun, split).rename_axis("row").reset_index().to_dict("records")
     seconds = pd.concat([done["seconds"], done.drop_duplicates("start")["start_seconds"]])
     hours = pd.to_numeric(seconds, errors="coerce").sum() / 3600
     scored = found.scores.query("split == @split and frames == 'all'")
     caption = (
-        f"*`{plan}` at `{profile}`: DSC over structures of {scored['patients'].max()} **{split}** patients of the "
-        "phantom, on all frames of a film's clip. Mean over seeds ± their standard deviation, in brackets that over "
-        "patients.*"
+        f"*`{plan}` at `{profile}`: mean DSC of LV endo, LV epi and LA on all frames of a film's clip, of "
+        f"{scored['patients'].max()} **{split}** patients of the phantom. ± the standard deviation over seeds, in "
+        "brackets that over patients.*"
     )
     cost = (
-        f"{len(done)} of {len(runs)} runs are done (seeds: {done['seed'].nunique()}), in {hours:.1f} hours of "
+        f"{len(done)} of {len(runs)} runs are done (seeds: {seeds}), in {hours:.1f} hours of "
         f"pre-training and judging on {', '.join(done['device'].unique())}."
     )
     return f"{caption}\n\n{table(rows)}\n\n{cost}"

@@ -22,12 +22,11 @@ def ema_momentum(step: int, steps: int, start: float, final: float) -> float:
 
 @torch.no_grad()
 def ema_update_(teacher: Encoder, student: Encoder, momentum: float) -> None:
-    """teacher <- momentum teacher + (1 - momentum) student, for every parameter, in place."""
-    pairs = zip(teacher.parameters(), student.parameters(), strict=True)
-    moving = [(slow.data, fast.data) for slow, fast in pairs if fast.requires_grad]
-    if moving:
-        slow, fast = (list(side) for side in zip(*moving, strict=True))
-        torch._foreach_lerp_(slow, fast, 1 - momentum)
+    """teacher <- momentum teacher + (1 - momentum) student, for every parameter, frozen ones too, in place.
+
+    A start's teacher lags behind its student; blocks above those frozen are trained on the student's.
+    """
+    torch._foreach_lerp_(list(teacher.parameters()), list(student.parameters()), 1 - momentum)
 
 
 @torch.no_grad()

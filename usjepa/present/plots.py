@@ -24,7 +24,8 @@ from usjepa.present.figures import STYLE
 # By configuration, in the tones of Okabe and Ito; with the localisation loss filled and solid, without it hollow.
 TONES = {"supervised": "#555555", "videomae": "#E69F00", "vjepa": "#0072B2", "vjepa-12b": "#009E73"}
 TONES |= {"vjepa-16b": "#CC79A7", "random": "#000000", "vjepa-start": "#D55E00", "ll-detached": "#777777"}
-MARKERS = dict(zip(TONES, "sDo^vx+*", strict=True))
+TONES |= {"unet": "#56B4E9"}
+MARKERS = dict(zip(TONES, "sDo^vx+*P", strict=True))
 BESIDE = ("ll-detached", "random")
 
 PAPER_APART = "Beside it, on axes of its own, what the paper prints for CAMUS."
@@ -102,7 +103,7 @@ def gain_plot(family: pd.DataFrame, source: str = "phantom") -> Drawn:
         _percents(axis)
     _legend(figure, ours, theirs)
     values = zip(done["row"], done["points"], done["fraction"], strict=True)
-    said = [f"{METHODS.get(row, row)} {points:+.1f} at {fraction:.0%}" for row, points, fraction in values]
+    said = [f"{_name(row)} {points:+.1f} at {fraction:.0%}" for row, points, fraction in values]
     lacking = len(family) - len(done)
     said += [f"{lacking} of {len(family)} not yet run"] if lacking else []
     return Drawn(figure, f"Gain of the localisation loss in points of DSC, {source}: {', '.join(said)}. {PAPER_APART}")
@@ -130,7 +131,7 @@ def quality_plot(scores: pd.DataFrame, source: str = "phantom") -> Drawn:
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
     means = scores.groupby(["row", "structure"], sort=False, as_index=False)["dsc"].mean()
     values = zip(means["row"], means["structure"], means["dsc"], strict=True)
-    said = ", ".join(f"{METHODS.get(row, row)} {structure} {dsc:.2f}" for row, structure, dsc in values)
+    said = ", ".join(f"{_name(row)} {structure} {dsc:.2f}" for row, structure, dsc in values)
     return Drawn(figure, f"DSC by structure and image quality ({', '.join(levels)}), {source}; means: {said}.")
 
 
@@ -156,7 +157,7 @@ def _line(axis: Axes, line: pd.DataFrame, row: str, x: str, *, is_band: bool = F
         markersize=6,
         markerfacecolor=colour if has_loss else "white",
         linestyle=style,
-        label=METHODS.get(row, row),
+        label=_name(row),
     )
     if "low" not in line:
         return
@@ -164,6 +165,11 @@ def _line(axis: Axes, line: pd.DataFrame, row: str, x: str, *, is_band: bool = F
         axis.fill_between(line[x], line["low"], line["high"], color=colour, alpha=0.15, linewidth=0)
     else:
         axis.vlines(line[x], line["low"], line["high"], color=colour, linewidth=1.2)
+
+
+def _name(row: str) -> str:
+    """As in the paper, but for the size of its network, which ours hasn't got."""
+    return METHODS.get(row, row).removesuffix("-L")
 
 
 def _percents(axis: Axes) -> None:

@@ -35,7 +35,7 @@ REFUTED: dict[Kind, str] = {
     "ordering": "any of the differences is resolved in the other direction",
     "optimum": "any other lambda is resolved above 0.25",
     "average": "the mean is resolved in the other direction",
-    "untestable": "nothing that a phantom can show",
+    "untestable": "CAMUS, experts or the published weights say otherwise; a phantom can't",
 }
 NUMBERS = ["effect", "low", "high", "unit", "p_holm", "null_spread", "random", "lambda_1", "detached"]
 COLUMNS = ["key", "place", "says", "kind", "verdict", "held", "reversed", "of", "contrast", *NUMBERS]

@@ -19,8 +19,8 @@ from usjepa.training.runs import Run
 
 POINT = ["row", "fraction", "mean", "low", "high", "seeds", "patients"]
 
-ROWS = (*METHODS, "random")
-"""The paper's methods, and the row that each of them has to leave behind."""
+ROWS = (*METHODS, "random", "vjepa-start", "unet")
+"""The paper's methods, the rows that each of them has to leave behind, and a network that needs no pre-training."""
 
 
 def row_points(
