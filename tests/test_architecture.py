@@ -81,7 +81,14 @@ ALLOWED = {
         "usjepa.results",
     ),
     "usjepa.evaluation": ("usjepa.errors", "usjepa.structures", "usjepa.recipe", "usjepa.evaluation"),
-    "usjepa.present": ("usjepa.errors", "usjepa.structures", "usjepa.recipe", "usjepa.evaluation", "usjepa.present"),
+    "usjepa.present": (
+        "usjepa.errors",
+        "usjepa.structures",
+        "usjepa.files",
+        "usjepa.recipe",
+        "usjepa.evaluation",
+        "usjepa.present",
+    ),
 }
 
 

@@ -7,6 +7,7 @@ import torch
 
 from usjepa.baseline import LazyRecipe, UNetRecipe
 from usjepa.catalogue import BASELINES, named_baseline
+from usjepa.data.clips import frame_indices
 from usjepa.data.store import Store
 from usjepa.errors import InputError
 from usjepa.evaluation.metrics import summary
@@ -14,6 +15,7 @@ from usjepa.evaluation.shortcuts import Images, lazy_maps, shortcut_scores
 from usjepa.profiles import PROFILES
 from usjepa.recipe import SegmentRecipe
 from usjepa.recipe_file import from_json, to_json
+from usjepa.spec import ClipSpec
 from usjepa.training import baselines
 from usjepa.training.experiment import run
 from usjepa.training.workspace import Workspace
@@ -80,3 +82,16 @@ def test_baselines_are_in_the_catalogue_at_every_profile(name: str) -> None:
 def test_frames_that_can_not_be_halved_are_refused(micro: SegmentRecipe) -> None:
     with pytest.raises(InputError, match="clip.size_px: expected a multiple of 32, got 16"):
         UNetRecipe(clip=micro.clip, depth=5)
+
+
+def test_a_lazy_baseline_learns_nothing_from_repeats(micro: SegmentRecipe, space: Workspace, monkeypatch) -> None:
+    """Of a film of 6 frames a clip of 8 by the policy "paper" holds its last frame several times."""
+    seen, fit = [], baselines.lazy_maps
+    clip = ClipSpec(frames=8, step_frames=2, size_px=16, channels=1, policy="paper")
+    monkeypatch.setattr(
+        baselines, "lazy_maps", lambda train, *args, **kw: seen.append(train) or fit(train, *args, **kw)
+    )
+    run(LazyRecipe(method="mean mask", clip=clip), space)
+    distinct = len(set(frame_indices(6, clip).tolist()))
+    assert distinct < 8
+    assert len(seen[0].frames) == distinct * len(space.store.select("train"))

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from usjepa.errors import InputError
-from usjepa.training.device import autocast, choose_device
+from usjepa.training.device import autocast, choose_device, clip_
 
 
 def test_auto_takes_the_card_where_there_is_one() -> None:
@@ -31,3 +31,9 @@ def test_cuda_computes_in_bfloat16() -> None:
     ones = torch.ones(2, 2, device="cuda")
     with autocast(ones.device):
         assert (ones @ ones).dtype == torch.bfloat16
+
+
+def test_a_frozen_part_has_a_norm_of_zero_on_its_own_device() -> None:
+    norm = clip_(torch.nn.Linear(2, 2, device="meta").requires_grad_(False), 1.0)
+    assert (norm.device.type, norm.shape) == ("meta", ())
+    assert clip_(torch.nn.Linear(2, 2).requires_grad_(False), 1.0) == 0

@@ -28,6 +28,7 @@ from tqdm import tqdm
 import usjepa.model.jepa
 from usjepa.cli import main
 from usjepa.data.store import Store, open_store
+from usjepa.errors import InputError
 from usjepa.model.jepa import Draws
 from usjepa.recipe import Pretraining, PretrainRecipe, SegmentRecipe, VideoMAERecipe
 from usjepa.recipe_file import recipe_hash, to_json
@@ -407,3 +408,9 @@ def test_a_loss_that_is_not_finite_in_one_process_stops_both(recipes: Recipes, s
     state = open_run(recipe, Workspace(squares, tmp_path / "runs", CPU)).resume()
     assert state is not None
     assert state["step"] == 4
+
+
+def test_a_numbered_gpu_is_refused_where_each_process_takes_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(InputError, match="expected 'cuda', since torchrun gives each process its own, got 'cuda:0'"):
+        joined(torch.device("cuda:0")).__enter__()

@@ -108,6 +108,8 @@ def test_tokens_that_are_black_throughout_lie_outside_the_sector() -> None:
     inside = in_sector(clip, Tubelet(1, 2, 2)).reshape(2, 2, 2, 2)
     assert inside[0].nonzero().tolist() == [[1, 1, 0]]
     assert inside[1].nonzero().tolist() == [[0, 0, 0], [1, 0, 0]]
+    colours = torch.cat((clip, clip / 2 + 1, clip - 0.4), dim=1)
+    assert torch.equal(in_sector(colours, Tubelet(1, 2, 2)).reshape(inside.shape), inside)
 
 
 @pytest.mark.parametrize("spec", [SHORT_RANGE, LONG_RANGE])

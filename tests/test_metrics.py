@@ -253,3 +253,11 @@ def test_maps_that_are_no_square_have_no_native_size() -> None:
         to_native(torch.zeros(2, 8, 9), (30, 40))
     with pytest.raises(InputError, match="a size of 1 or more"):
         to_native(torch.zeros(2, 8, 8), (0, 40))
+
+
+def test_tables_of_two_runs_and_of_two_splits_are_not_scored_as_one(table) -> None:
+    for score in (frame_scores, video_scores, summary):
+        with pytest.raises(InputError, match="each frame and structure of a video once"):
+            score(pd.concat([table, table]))
+    with pytest.raises(InputError, match="one split, got test, train"):
+        summary(table.assign(split=["train", *["test"] * (len(table) - 1)]))

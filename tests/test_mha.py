@@ -66,6 +66,7 @@ def test_a_flipped_bit_in_a_compressed_file_is_found(tmp_path):
         (b"NDims = 3", b"NDims = 2", "2 or 3 axes"),
         (b"MET_FLOAT", b"MET_LONG_LONG", "ElementType: expected one of"),
         (b"ElementSpacing = 0.29999999999999999", b"ElementSpacing = nan", "spacing of 0.01 to 5.0 mm"),
+        (b"ElementSpacing = 0.29999999999999999", b"ElementSpacing = 0.3.1", "spacing of 0.01 to 5.0 mm"),
         (b"ElementSpacing = 0.29999999999999999", b"ElementSpacing = 0", "spacing of 0.01 to 5.0 mm"),
         (b"ElementSpacing = 0.29999999999999999", b"ElementSpacing = 3e4", "spacing of 0.01 to 5.0 mm"),
         (b"NDims = 3", b"HeaderSize = 40\nNDims = 3", "HeaderSize: expected 0"),

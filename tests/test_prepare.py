@@ -115,7 +115,17 @@ def test_a_finished_store_is_found_again_without_decoding(three, tmp_path):
     first = prepare(three, tmp_path / "store", 40)
     assert prepare(Unreadable(three), tmp_path / "store", 40).fingerprint == first.fingerprint
     with pytest.raises(AssertionError, match="decoded"):
-        prepare(Unreadable(three), tmp_path / "store", 48)
+        prepare(Unreadable(three), tmp_path / "other", 48)
+
+
+@pytest.mark.parametrize("kind", [list, Unreadable])
+def test_another_store_is_never_replaced(three, tmp_path, kind):
+    first = prepare(three, tmp_path / "store", 40)
+    for sequences, size in ((three[:2], 40), (three, 48)):
+        with pytest.raises(InputError, match="store: expected a store of these sequences and this size"):
+            prepare(kind(sequences), tmp_path / "store", size)
+    assert open_store(tmp_path / "store").fingerprint == first.fingerprint
+    assert [path.name for path in tmp_path.iterdir()] == ["store"]
 
 
 def test_a_patient_in_two_splits_is_refused_and_nothing_is_left(three, tmp_path):
@@ -152,7 +162,7 @@ def test_an_interrupted_renewal_leaves_the_old_store(three, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         prepare(interrupted(three), tmp_path / "store", 40)
     assert open_store(tmp_path / "store").fingerprint == before.fingerprint
-    assert len(prepare(three[:1], tmp_path / "store", 40).entries) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["store"]
 
 
 def test_a_foreign_folder_is_neither_opened_nor_overwritten(three, tmp_path):

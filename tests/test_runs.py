@@ -1,3 +1,4 @@
+import json
 import os
 import resource
 import signal
@@ -18,6 +19,7 @@ from usjepa.data.store import Store
 from usjepa.errors import InputError
 from usjepa.recipe import AnyRecipe, PretrainRecipe, SegmentRecipe
 from usjepa.recipe_file import read_recipe, recipe_hash, to_json
+from usjepa.training import environment
 from usjepa.training.checkpoint import write_whole
 from usjepa.training.runs import Run, open_run
 from usjepa.training.workspace import Workspace
@@ -331,3 +333,19 @@ def test_a_finished_run_has_its_table(run: Run) -> None:
     table.write_bytes(table.read_bytes()[:-9])
     with pytest.raises(InputError, match=r"videos\.parquet: expected a finished run's table, found a damaged one"):
         run.table()
+
+
+def test_a_run_that_goes_on_elsewhere_says_so_until_it_is_over(run: Run, workspace: Workspace, monkeypatch) -> None:
+    path, here = run.folder / "environment.json", json.loads((run.folder / "environment.json").read_text())
+    monkeypatch.setattr(
+        environment, "describe_environment", lambda device: {"device": "cuda: H100", "torch": here["torch"]}
+    )
+    for _ in range(2):
+        open_run(PretrainRecipe(), workspace)
+        there = json.loads(path.read_text())
+        assert there["device"] == f"{here['device']} then cuda: H100"
+        assert there["torch"] == here["torch"]
+    (run.folder / "done.json").write_text("{}")
+    monkeypatch.setattr(environment, "describe_environment", lambda device: {"device": "tpu", "torch": "9"})
+    open_run(PretrainRecipe(), workspace)
+    assert json.loads(path.read_text()) == there

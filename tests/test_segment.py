@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,10 +12,12 @@ from usjepa.data.prepare import prepare
 from usjepa.data.store import Store
 from usjepa.errors import InputError
 from usjepa.evaluation.metrics import summary
+from usjepa.model.encoder import Encoder
 from usjepa.recipe import SegmentRecipe
 from usjepa.training import segment as loop
+from usjepa.training.device import clip_
 from usjepa.training.experiment import run
-from usjepa.training.features import features_of
+from usjepa.training.features import features_of, kept_features
 from usjepa.training.pretrain import pretrain
 from usjepa.training.runs import open_run
 from usjepa.training.scoring import Judged, Truth, counts_table, segment_entries
@@ -243,3 +246,25 @@ def test_a_judged_pair_is_what_segments(random: SegmentRecipe, space: Workspace)
     assert isinstance(judged, Judged)
     maps = segment_entries(judged, space.store, space.store.select("test"), random.clip)
     assert maps.shape == (2, 4, 16, 16)
+
+
+def test_encoders_that_differ_in_heads_alone_have_features_of_their_own(micro: SegmentRecipe, space: Workspace) -> None:
+    entries = space.store.select("test")
+    torch.manual_seed(0)
+    one = Encoder(micro.start.model, micro.clip)
+    other = Encoder(replace(micro.start.model, heads=2 * micro.start.model.heads), micro.clip)
+    other.load_state_dict(one.state_dict())
+    kept = [kept_features(encoder, entries, micro.clip, space) for encoder in (one, other)]
+    assert not torch.equal(*kept)
+
+
+def test_a_trained_encoders_gradient_is_watched(micro: SegmentRecipe, space: Workspace, monkeypatch) -> None:
+    supervised = replace(micro, trains_encoder=True)
+
+    def spoiled(module, most):
+        norm = clip_(module, most)
+        return norm * math.nan if isinstance(module, Encoder) else norm
+
+    monkeypatch.setattr(loop, "clip_", spoiled)
+    with pytest.raises(FloatingPointError, match="encoder's gradient nan"):
+        train_segmenter(supervised, space)

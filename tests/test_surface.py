@@ -149,6 +149,13 @@ def test_edges_are_the_corners_of_scikit_images_contour() -> None:
     assert {tuple(point) for point in edges(mask, ~mask)} == {tuple(point) for point in outline}
 
 
+def test_without_calibration_there_is_a_roughness_and_no_distance() -> None:
+    maps = np.stack([blob(12)] * 2).astype(np.uint8)
+    table = surface_table(maps, maps, None).query("structure == 'LV endo'")
+    assert table[["hd95_mm", "mean_mm"]].isna().all(axis=None)
+    assert table["roughness"].tolist() == surface_table(maps, maps, (1.0, 1.0))["roughness"].dropna().tolist()[:1] * 2
+
+
 def test_islands_count_for_nothing_and_holes_for_much() -> None:
     mask = np.pad(blob(30), 20)
     island, hole = mask.copy(), mask.copy()

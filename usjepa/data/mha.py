@@ -87,7 +87,7 @@ def _spacing(name: str, fields: dict[str, str], axes: int) -> tuple[float, float
     text = fields.get("ElementSpacing")
     if text is None:
         return None
-    is_number = all(re.fullmatch(r"[\d.]+(e-?\d+)?", value) for value in text.split())
+    is_number = all(re.fullmatch(r"\d+(\.\d*)?(e-?\d+)?", value) for value in text.split())
     values = [float(value) for value in text.split()] if is_number else []
     low, high = SPACING_LIMITS_MM
     if len(values) != axes or not all(low <= value <= high for value in values[:2]):

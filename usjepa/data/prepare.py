@@ -74,21 +74,35 @@ def prepare(sequences: Iterable[UltrasoundSequence], folder: Path, size_px: int)
     """Write the sequences as a store of `size_px` squares and open it; a store of the same fingerprint is kept.
 
     One sequence is in memory at a time. Raises InputError for no sequence at all, a name that comes twice, a patient
-    in two splits, a size below 8, and a folder that exists and is no store.
+    in two splits, a size below 8, and a folder that exists and is another store or none.
     """
     if size_px < 8:
         raise InputError(f"size_px: expected at least 8, got {size_px}. Take a multiple of the model's patch.")
-    if folder.exists():
-        present = open_store(folder)
-        if isinstance(sequences, Keyed) and present.fingerprint == fingerprint(sequences.keys(), size_px):
-            return present
+    present = open_store(folder) if folder.exists() else None
+    if present and isinstance(sequences, Keyed):
+        _require_same(present, fingerprint(sequences.keys(), size_px))
+        return present
     with written_beside(folder) as scratch:
-        _write(sequences, scratch, size_px)
+        made = _write(sequences, scratch, size_px)
+        if present:
+            _require_same(present, made)
     return open_store(folder)
 
 
-def _write(sequences: Iterable[UltrasoundSequence], scratch: Path, size_px: int) -> None:
-    """Fill `scratch`: both arrays frame by frame, their headers when the count is known, the index last."""
+def _require_same(present: Store, wanted: str) -> None:
+    """Raise InputError if a store holds other sequences, or another size of them, than those to be prepared."""
+    if present.fingerprint != wanted:
+        raise InputError(
+            f"{present.folder}: expected a store of these sequences and this size ({wanted[:12]}), found another "
+            f"({present.fingerprint[:12]}). Give another folder, or delete this one if nothing needs it."
+        )
+
+
+def _write(sequences: Iterable[UltrasoundSequence], scratch: Path, size_px: int) -> str:
+    """Fill `scratch`: both arrays frame by frame, their headers when the count is known, the index last.
+
+    Returns the fingerprint.
+    """
     entries: list[Entry] = []
     keys: list[str] = []
     total = len(sequences) if isinstance(sequences, Sized) else None
@@ -108,6 +122,7 @@ def _write(sequences: Iterable[UltrasoundSequence], scratch: Path, size_px: int)
             _write_header(file, entries[-1].first + entries[-1].length, size_px)
     index = Index(format=FORMAT, size_px=size_px, fingerprint=fingerprint(keys, size_px), entries=tuple(entries))
     (scratch / "index.json").write_text(json.dumps(asdict(index), indent=1) + "\n", encoding="utf-8")
+    return index.fingerprint
 
 
 def _write_header(file: BinaryIO, length: int, size_px: int) -> None:

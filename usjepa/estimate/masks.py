@@ -17,13 +17,12 @@ def mask_counts(recipe: AnyRecipe, draws: int = DRAWS) -> list[Counts]:
     if not isinstance(recipe, PretrainRecipe):
         return []
     from usjepa.model.encoder import grid_of
-    from usjepa.model.masking import multiblock
+    from usjepa.model.masking import drawn_masks
     from usjepa.training.streams import Stream, generator
 
     grid, counts = grid_of(recipe.clip, recipe.model), np.empty((len(recipe.masks), draws, 2), dtype=np.int64)
     for step in range(draws):
         of_step = generator(recipe.seed, Stream.MASKS, step)
-        for family, spec in enumerate(recipe.masks):
-            mask = multiblock(grid, spec, recipe.batch, of_step)
+        for family, mask in enumerate(drawn_masks(recipe, grid, of_step)):
             counts[family, step] = mask.context.shape[1], mask.target.shape[1]
     return [Counts(family[:, 0], family[:, 1]) for family in counts]

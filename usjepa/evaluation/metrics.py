@@ -96,13 +96,16 @@ def _ratio(part: Int[Tensor, "... s"], whole: Int[Tensor, "... s"], of: Counts) 
 
 
 def frame_scores(table: pd.DataFrame) -> pd.DataFrame:
-    """Scores of each frame and structure: `table` has a row each with the columns both, predicted, true."""
-    return _scored(table, ["video", "patient", "view", "frame"])
+    """Scores of each frame and structure: `table` has a row each with the columns both, predicted, true.
+
+    Raises InputError if a frame comes twice, as in the tables of two runs put together.
+    """
+    return _scored(_each_once(table), ["video", "patient", "view", "frame"])
 
 
 def video_scores(table: pd.DataFrame) -> pd.DataFrame:
     """Scores of each video and structure, its pixels counted over all its rows' frames; `table` as `frame_scores`."""
-    return _scored(table, ["video", "patient", "view"])
+    return _scored(_each_once(table), ["video", "patient", "view"])
 
 
 def averages(scores: pd.DataFrame) -> pd.DataFrame:
@@ -140,10 +143,21 @@ def score_table(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:
-    """Mean over videos of each score, a row a structure of the foreground, and their average *over structures*."""
+    """Mean over videos of each score, a row a structure of the foreground, and their average *over structures*.
+
+    Raises InputError as `frame_scores`, and for a table of several splits.
+    """
+    if "split" in table and (splits := sorted(table["split"].unique()))[1:]:
+        raise InputError(f"table: expected the rows of one split, got {', '.join(splits)}. Choose one.")
     scores = video_scores(table)
     means = pd.concat([scores, averages(scores)]).groupby("structure", sort=False)[list(METRICS)].mean()
     return means[means.index.isin([*STRUCTURES[1:], "over structures"])]
+
+
+def _each_once(table: pd.DataFrame) -> pd.DataFrame:
+    if table.duplicated(["video", "frame", "structure"]).any():
+        raise InputError("table: expected each frame and structure of a video once, got some twice. Score runs apart.")
+    return table
 
 
 def _scored(table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:

@@ -19,6 +19,9 @@ class Distances(NamedTuple):
     to_predicted: Float[np.ndarray, " Q"]
 
 
+NOWHERE = Distances(np.empty(0), np.empty(0))
+
+
 def surface_distances(
     predicted: Bool[np.ndarray, "H W"], true: Bool[np.ndarray, "h w"], spacing_mm: tuple[float, float] | None
 ) -> Distances:
@@ -33,7 +36,7 @@ def surface_distances(
         raise InputError(f"spacing_mm: expected two lengths above 0, got {spacing_mm}. Leave the video out.")
     rims = [np.argwhere(mask & ~ndimage.binary_erosion(mask)) * spacing_mm for mask in (predicted, true)]
     if not all(len(rim) for rim in rims):
-        return Distances(np.empty(0), np.empty(0))
+        return NOWHERE
     there, here = (KDTree(to).query(of)[0] for of, to in (rims, reversed(rims)))
     return Distances(there, here)
 
@@ -77,7 +80,8 @@ def surface_table(
     """A row a frame (0 to T - 1) and structure of `SCORED` but the background.
 
     hd95_mm, mean_mm: `hausdorff_mm`, `mean_distance_mm`. roughness, true_roughness: of the prediction and of the label.
-    A video's score is the mean over its frames. Raises InputError as `surface_distances`, for different lengths too.
+    A video's score is the mean over its frames; without calibration its distances are NaN. Raises InputError as
+    `surface_distances`, for different lengths too.
     """
     if predicted.shape != true.shape:
         raise InputError(f"labels: expected maps of one shape, got {predicted.shape} and {true.shape}. Resize one.")
@@ -85,7 +89,7 @@ def surface_table(
     for frame, maps in enumerate(zip(predicted, true, strict=True)):
         for structure, labels in list(SCORED.items())[1:]:
             called, drawn = (np.isin(one, labels) for one in maps)
-            distances = surface_distances(called, drawn, spacing_mm)
+            distances = surface_distances(called, drawn, spacing_mm) if spacing_mm else NOWHERE
             scores = {"hd95_mm": hausdorff_mm(distances), "mean_mm": mean_distance_mm(distances)}
             rough = {"roughness": roughness(called), "true_roughness": roughness(drawn)}
             rows.append({"frame": frame, "structure": structure} | scores | rough)

@@ -94,7 +94,7 @@ class Encoder(nn.Module):
 
     def __init__(self, model: ModelSpec, clip: ClipSpec) -> None:
         super().__init__()
-        self.grid = grid_of(clip, model)
+        self.grid, self.heads = grid_of(clip, model), model.heads
         self.patch_embed = TubeletEmbedding(clip.channels, model.width, tubelet_of(model))
         self.register_buffer("pos_embed", codes_of(model, self.grid, model.width))
         self.blocks = blocks_of(model.width, model.depth, model.heads)

@@ -9,7 +9,7 @@ from torch import Generator, Tensor, nn
 from usjepa.losses import combined_loss, localisation_loss, prediction_loss, relative_offset
 from usjepa.model.encoder import Encoder
 from usjepa.model.localiser import OffsetHead, Pairs, sample_pairs
-from usjepa.model.masking import Mask, multiblock, multiblock_raster
+from usjepa.model.masking import Mask, drawn_masks
 from usjepa.model.predictor import Predictor
 from usjepa.model.teacher import make_teacher, target_features
 from usjepa.model.tokens import take
@@ -54,12 +54,7 @@ class JEPA(nn.Module):
     def draw(self, masks: Generator, pairs: Generator, within: Bool[Tensor, "b n"] | None = None) -> Draws:
         """Masks of all tokens, or of those `within`, and pairs among the tokens that Eq. 3 sees, for a whole batch."""
         recipe, grid = self.recipe, self.encoder.grid
-        drawn = tuple(
-            multiblock(grid, family, recipe.batch, masks, within)
-            if recipe.thinning == "random"
-            else multiblock_raster(grid, family, recipe.batch, masks)
-            for family in recipe.masks
-        )
+        drawn = drawn_masks(recipe, grid, masks, within)
         seen = [mask.context if recipe.localise in ("context", "placeless") else mask.target for mask in drawn]
         return Draws(drawn, tuple(sample_pairs(index, recipe.pairs, pairs) for index in seen))
 

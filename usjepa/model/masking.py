@@ -10,6 +10,7 @@ from torch import Generator, Tensor
 
 from usjepa.errors import InputError
 from usjepa.model.tokens import TokenGrid, Tubelet, tubelets
+from usjepa.recipe import PretrainRecipe
 from usjepa.spec import MaskSpec
 
 MOST_DRAWS = 100
@@ -39,6 +40,15 @@ def multiblock(
     return Mask(thin(~hidden & inside, order, spec.multiple), thin(hidden & inside, order, spec.multiple))
 
 
+def drawn_masks(
+    recipe: PretrainRecipe, grid: TokenGrid, generator: Generator, within: Bool[Tensor, "b n"] | None = None
+) -> tuple[Mask, ...]:
+    """One batch's masks of each of a recipe's families, thinned as it says."""
+    if recipe.thinning == "random":
+        return tuple(multiblock(grid, family, recipe.batch, generator, within) for family in recipe.masks)
+    return tuple(multiblock_raster(grid, family, recipe.batch, generator) for family in recipe.masks)
+
+
 def multiblock_raster(grid: TokenGrid, spec: MaskSpec, batch: int, generator: Generator) -> Mask:
     """As `multiblock`, with counts made equal as published: each clip keeps its first tokens in raster order.
 
@@ -65,9 +75,12 @@ def tube(grid: TokenGrid, ratio: float, batch: int, generator: Generator) -> Mas
 
 
 def in_sector(clip: Float[Tensor, "b c T H W"], tubelet: Tubelet) -> Bool[Tensor, "b n"]:
-    """Which tokens hold more than the black around the sector, taken to be the clip's lowest value."""
-    tokens = tubelets(clip, tubelet)
-    return tokens.amax(dim=2) > reduce(clip, "b c T H W -> b 1", "min")
+    """Which tokens hold more than the black around the sector, taken to be the lowest value of the first channel.
+
+    The other channels hold the same picture on other scales.
+    """
+    grey = clip[:, :1]
+    return tubelets(grey, tubelet).amax(dim=2) > reduce(grey, "b 1 T H W -> b 1", "min")
 
 
 def block_size(grid: TokenGrid, spec: MaskSpec, generator: Generator) -> tuple[int, int]:

@@ -1,13 +1,13 @@
 """Notebook files as text: read, written beside and renamed."""
 
 import base64
-import os
 from pathlib import Path
 
 import nbformat
 from nbformat import NotebookNode
 
 from usjepa.errors import InputError
+from usjepa.files import replaced
 
 
 def read_notebook(path: Path) -> NotebookNode:
@@ -41,8 +41,7 @@ def picture(notebook: NotebookNode, cell_id: str) -> bytes:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write beside and rename, so that a reader never finds half a file."""
+    """Write a file, with its folder, that no reader ever finds half of."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.part")
-    beside.write_text(text, encoding="utf-8")
-    os.replace(beside, path)
+    with replaced(path) as beside:
+        beside.write_text(text, encoding="utf-8")

@@ -1,6 +1,5 @@
 """The figure of `usjepa data report`: what a tree of half sequences is made of, a panel a quantity."""
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from usjepa.files import replaced
 from usjepa.present.figures import STYLE
 
 VIEW_COLOURS = {"2CH": "#0072B2", "4CH": "#D55E00"}
@@ -57,7 +57,6 @@ def _histogram(axis: Axes, sequences: pd.DataFrame, name: str, width: float) -> 
 def write_figure(sequences: pd.DataFrame, interpolated_below: float, path: Path) -> Path:
     """Write `report_figure` as a PNG file, whole or not at all, and return its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.part")
-    report_figure(sequences, interpolated_below).savefig(beside, format="png")
-    os.replace(beside, path)
+    with replaced(path) as beside:
+        report_figure(sequences, interpolated_below).savefig(beside, format="png")
     return path

@@ -11,13 +11,13 @@ from torch.nn import functional
 from tqdm.auto import tqdm
 
 from usjepa.baseline import LazyRecipe, UNetRecipe
-from usjepa.data.clips import frame_indices, whole_clips, whole_labels
+from usjepa.data.clips import frame_indices, whole_clips
 from usjepa.data.store import Entry, Store
 from usjepa.errors import InputError
 from usjepa.evaluation.shortcuts import Images, lazy_maps
 from usjepa.spec import ClipSpec
 from usjepa.structures import STRUCTURES
-from usjepa.training.device import adamw, autocast, clip_
+from usjepa.training.device import adamw, autocast, clip_, memory_enough
 from usjepa.training.guard import Guard
 from usjepa.training.runs import Run, open_run
 from usjepa.training.schedules import cosine, set_rates_
@@ -32,7 +32,9 @@ def run_lazy(recipe: LazyRecipe, workspace: Workspace) -> Run:
     if not run.done:
         with run.locked(workspace.world):
             entries, scored = training_entries(recipe, store), scored_entries(store)
-            train = Images(_frames(store, entries, clip), whole_labels(store, entries, clip).numpy())
+            truth = truth_of(store, entries, clip)
+            trusted = truth.trust.numpy() > 0
+            train = Images(_frames(store, entries, clip)[trusted][:, None], truth.labels.numpy()[trusted][:, None])
             maps = lazy_maps(train, _frames(store, scored, clip), sees_grey=recipe.method != "mean mask")
             finish_scored(run, torch.from_numpy(maps), workspace, clip, {})
     return run
@@ -64,7 +66,7 @@ def train_unet(recipe: UNetRecipe, workspace: Workspace) -> nn.Module:
     if run.done:
         network.load_state_dict(run.final()["network"])
         return network.eval()
-    with run.locked(workspace.world):
+    with run.locked(workspace.world), memory_enough(recipe.batch):
         seconds = _fit(network, recipe, run, workspace)
         maps = segment_frames(network.eval(), workspace.store, scored_entries(workspace.store), recipe.clip)
         finish_scored(run, maps, workspace, recipe.clip, {"seconds": seconds})
@@ -95,6 +97,7 @@ def _fit(network: nn.Module, recipe: UNetRecipe, run: Run, workspace: Workspace)
     steps = tqdm(range(done, recipe.steps), "unet", recipe.steps, initial=done, disable=not workspace.is_shown)
     for step in steps:
         is_last = step == recipe.steps - 1
+        logs, saves = is_last or step % recipe.log_every == 0, is_last or (step + 1) % recipe.save_every == 0
         chosen = batch_order(recipe.seed, step, batch=recipe.batch, clips=len(entries))
         known = Truth(truth.labels[chosen].to(device), truth.trust[chosen].to(device))
         with autocast(device):
@@ -102,13 +105,14 @@ def _fit(network: nn.Module, recipe: UNetRecipe, run: Run, workspace: Workspace)
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         guard.watch(step, {"cross-entropy": loss, "gradient": clip_(network, None)})
-        guard.check()
+        if logs or saves or device.type == "cpu":
+            guard.check()
         rate = cosine(step / recipe.steps, start=recipe.rate_peak, final=0.0)
         set_rates_(optimiser, rate=rate, weight_decay=recipe.weight_decay)
         optimiser.step()
-        if is_last or step % recipe.log_every == 0:
+        if logs:
             run.append({"step": step, "cross_entropy": float(loss.detach())})
-        if is_last or (step + 1) % recipe.save_every == 0:
+        if saves:
             seconds = time.perf_counter() - started
             state = {"step": step + 1, "seconds": seconds, "network": network.state_dict()}
             run.save({**state, "optimiser": optimiser.state_dict()})

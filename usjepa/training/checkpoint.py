@@ -1,7 +1,6 @@
 """Files that are whole or not there: written beside and renamed; a checkpoint is read only if it is this recipe's."""
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from pickle import UnpicklingError
@@ -12,6 +11,7 @@ import torch
 from safetensors import SafetensorError
 
 from usjepa.errors import InputError
+from usjepa.files import replaced
 from usjepa.recipe import AnyRun
 from usjepa.recipe_file import to_json
 
@@ -21,18 +21,13 @@ MOST_SHOWN = 6
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` make a file beside `path`, then put it in its place.
 
-    A kill leaves at most the file beside, `.NAME.PID`. Raises InputError if it can't be written; the old file stays.
+    Raises InputError if it can't be written; the old file stays.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        write(beside)
-        with beside.open("rb+") as file:
-            os.fsync(file.fileno())  # a network disk says only here that it is full; a power cut finds a whole file
-        os.replace(beside, path)
+        with replaced(path) as beside:
+            write(beside)
     except (OSError, RuntimeError, SafetensorError) as error:  # the latter two from torch.save and save_file
         raise unwritten(path, error) from error
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def unwritten(path: Path, error: Exception) -> InputError:

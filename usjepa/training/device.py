@@ -51,8 +51,10 @@ def compile_blocks_(module: nn.Module) -> None:
 
 
 def clip_(module: nn.Module, most: float | None) -> Float[Tensor, ""]:
-    """Scale the gradient of one part to a norm of at most `most`, if given; its norm before."""
+    """Scale the gradient of one part to a norm of at most `most`, if given; its norm before, 0 of a frozen part."""
     weights = [weight for weight in module.parameters() if weight.grad is not None]
+    if not weights:
+        return torch.zeros((), device=next(module.parameters()).device)
     norm = nn.utils.get_total_norm([weight.grad for weight in weights if weight.grad is not None])
     if most is not None:
         nn.utils.clip_grads_with_norm_(weights, most, norm)

@@ -1,11 +1,38 @@
 """What a run was computed with: versions, device and commit, for the record."""
 
+import json
 import platform
 import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
+
+from usjepa.errors import InputError
+from usjepa.training.checkpoint import write_whole
+
+
+def keep_environment(path: Path, given: dict[str, str], device: torch.device, *, is_over: bool) -> None:
+    """Record what a run is made from (`given`: hashes of data and weights) and with; of one that is over only look.
+
+    Where a run goes on elsewhere, an entry becomes "earlier then now". Raises InputError for other data or weights.
+    """
+    earlier = json.loads(path.read_text()) if path.exists() else given
+    for what, mark in given.items():
+        if earlier[what] != mark:
+            raise InputError(
+                f"{path.parent}: expected the {what} that this run began with ({earlier[what][:12]}), got {mark[:12]}. "
+                "Give these, or another folder of runs."
+            )
+    if not is_over:
+        known = {what: _then(earlier.get(what, ""), now) for what, now in describe_environment(device).items()}
+        write_whole(path, lambda path: path.write_text(json.dumps({**given, **known}, indent=1) + "\n"))
+
+
+def _then(earlier: str, now: str) -> str:
+    if earlier in ("", now):
+        return now
+    return earlier if earlier.endswith(f" then {now}") else f"{earlier} then {now}"
 
 
 def describe_environment(device: torch.device) -> dict[str, str]:

@@ -56,8 +56,8 @@ def _read(path: Path, rows: list[int]) -> Float[Tensor, "k n d"]:
 
 
 def _key(encoder: Encoder, clip: ClipSpec, store: Store) -> str:
-    """Hash of all that decides the features: weights, frames, data, and the arithmetic of the device."""
-    known = f"{clip} {store.fingerprint} {encoder.pos_embed.device.type} {torch.__version__}"
+    """Hash of all that decides the features: weights and heads, frames, data, and the arithmetic of the device."""
+    known = f"{encoder.heads} {clip} {store.fingerprint} {encoder.pos_embed.device.type} {torch.__version__}"
     mark = hashlib.sha256(known.encode())
     for name, tensor in encoder.state_dict().items():
         mark.update(name.encode())

@@ -33,16 +33,19 @@ class Stopwatch:
 
     def __init__(self, device: torch.device, *, is_on: bool) -> None:
         self.device, self.is_on, self.laps = device, is_on, dict[str, float]()
-        self._last = time.perf_counter()
+        self._last = self._now() if is_on else 0.0
 
     def lap(self, part: str) -> None:
         """The part that ends now."""
-        if not self.is_on:
-            return
+        if self.is_on:
+            now = self._now()
+            self.laps[f"ms_{part}"], self._last = 1000 * (now - self._last), now
+
+    def _now(self) -> float:
+        """Seconds, once the device has done what it was given."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
-        now = time.perf_counter()
-        self.laps[f"ms_{part}"], self._last = 1000 * (now - self._last), now
+        return time.perf_counter()
 
 
 def row_of(learner: Learner, batch: Batch) -> dict[str, float]:
@@ -71,7 +74,7 @@ def announce_collapse(step: int, spread_now: float, spread_before: float) -> Non
     """
     if spread_now < LEAST_SPREAD <= spread_before:
         warnings.warn(
-            f"step {step}: the features have collapsed: spread {spread_now:.2f}, healthy runs keep 0.2 and more. "
+            f"step {step}: the features have collapsed: spread {spread_now:.2f}, healthy runs keep 0.3 and more. "
             "Slow the teacher (momentum) or lower rate_peak.",
             stacklevel=2,
         )

@@ -111,7 +111,7 @@ def _train(learner: Learner, run: Run, workspace: Workspace) -> float:
         if logs and world.is_first:
             with autocast(device):
                 row = row_of(learner, batch)
-            if isinstance(learner, JEPA):
+            if isinstance(learner, JEPA) and learner.recipe.normalises_target:
                 announce_collapse(step, row["spread"], spread)
             spread = row["spread"]
         watch.lap("log")

@@ -28,7 +28,7 @@ from usjepa.errors import InputError
 from usjepa.recipe import AnyRun
 from usjepa.recipe_file import recipe_hash, to_json
 from usjepa.training.checkpoint import read_checkpoint, require_same, unwritten, write_checkpoint, write_whole
-from usjepa.training.environment import describe_environment
+from usjepa.training.environment import keep_environment
 from usjepa.training.workspace import Workspace
 from usjepa.training.world import World
 
@@ -186,15 +186,6 @@ def open_run(recipe: AnyRun, workspace: Workspace) -> Run:
         require_same(path, recipe, path.read_text(encoding="utf-8"))
     else:
         write_whole(path, lambda path: path.write_text(to_json(recipe), encoding="utf-8"))
-    path = folder / "environment.json"
-    earlier = json.loads(path.read_text()) if path.exists() else given
-    for what, mark in given.items():
-        if earlier[what] != mark:
-            raise InputError(
-                f"{folder}: expected the {what} that this run began with ({earlier[what][:12]}), got {mark[:12]}. "
-                "Give these, or another folder of runs."
-            )
-    if not path.exists():
-        known = json.dumps({**given, **describe_environment(workspace.device)}, indent=1)
-        write_whole(path, lambda path: path.write_text(known + "\n"))
-    return Run(folder, recipe)
+    run = Run(folder, recipe)
+    keep_environment(folder / "environment.json", given, workspace.device, is_over=run.done)
+    return run

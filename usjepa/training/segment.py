@@ -117,7 +117,8 @@ def _fit(judged: Judged, recipe: SegmentRecipe, run: Run, workspace: Workspace) 
             loss = segmentation_loss(segmenter, features(chosen), known, recipe, step)
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        guard.watch(step, {"cross-entropy": loss, "gradient": clip_(segmenter, None)})
+        norms = {"gradient": clip_(segmenter, None), "encoder's gradient": clip_(judged.encoder, None)}
+        guard.watch(step, {"cross-entropy": loss, **norms})
         if logs or saves or device.type == "cpu":
             guard.check()
         set_rates_(

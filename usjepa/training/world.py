@@ -70,11 +70,13 @@ def joined(device: torch.device) -> Iterator[World]:
     """The world that `torchrun` made, over gloo on CPUs, and NCCL besides on GPUs; this process alone without it.
 
     One process says what went wrong, the others, which may only see that it has gone, then end without a word. Raises
-    InputError if there are more processes than GPUs.
+    InputError if there are more processes than GPUs, or for a device with a number.
     """
     if "WORLD_SIZE" not in os.environ:
         yield World()
         return
+    if device.index is not None:
+        raise InputError(f"device: expected 'cuda', since torchrun gives each process its own, got '{device}'.")
     if device.type == "cuda":
         _take_gpu(int(os.environ["LOCAL_RANK"]))
     shared, rank, size = next(rendezvous("env://"))
