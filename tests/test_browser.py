@@ -121,6 +121,30 @@ def test_a_page_is_complete_quiet_still_no_wider_than_the_screen_and_open_to_all
     assert visit.faults == []
 
 
+def test_a_table_of_prose_too_wide_for_a_phone_is_read_row_by_row(visit, address):
+    page, is_phone = visit.page, visit.page.viewport_size["width"] == WIDTHS["phone"]
+    page.goto(f"{address}/book/deviations.html")
+    stacked = page.locator("table.stacked")
+    assert (stacked.count() > 0) == is_phone
+    if is_phone:
+        wide = "[...document.querySelectorAll('table.stacked')].filter(t => t.scrollWidth > t.parentNode.clientWidth)"
+        assert page.evaluate(f"{wide}.length") == 0
+        second = stacked.first.locator("td").nth(1)
+        assert second.get_attribute("data-name") == stacked.first.locator("th").nth(1).text_content()
+
+
+def test_figures_keep_their_shape_and_a_wide_one_its_size(visit, address):
+    page = visit.page
+    page.goto(f"{address}/{PLAYER}.html")
+    page.wait_for_function("[...document.images].every(image => image.complete)")
+    figures = page.evaluate("""[...document.querySelectorAll('img[height]:not(.usjepa-player img)')]
+        .map(i => [i.className, i.width, i.width / i.height, i.naturalWidth / i.naturalHeight])""")
+    assert len(figures) == 3
+    for name, width, shape, natural in figures:
+        assert shape == pytest.approx(natural, rel=0.02)
+        assert name != "wide" or width >= 600
+
+
 def test_the_audit_finds_a_picture_without_words_and_the_watch_a_jump(visit, address):
     page = visit.page
     page.add_init_script(STILL)

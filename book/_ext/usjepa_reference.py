@@ -111,11 +111,15 @@ def _ledger(path: Path) -> pd.DataFrame:
 
 
 def _verdict(line: "pd.Series[str]") -> str:
-    """With its seeds, if these are too few, its difference and interval, if all that it rests on was run."""
+    """With its difference and interval, if all that it rests on was run; with its seeds, if these are too few.
+
+    Of a difference that settles a claim also what it is of.
+    """
     if line["verdict"] in (HELD_BACK, NOT_YET_RUN, NOT_TESTABLE):
         return line["verdict"]
     few = f" ({line['seeds']} of {LEAST_SEEDS} seeds)" if int(line["seeds"]) < LEAST_SEEDS else ""
-    return f"{line['verdict']}{few}: {line['effect']} [{line['low']}, {line['high']}] {line['unit']}"
+    what = f" ({line['contrast']})" if line["verdict"] in (REPRODUCED, REVERSED) else ""
+    return f"{line['verdict']}{few}: {line['effect']} [{line['low']}, {line['high']}] {line['unit']}{what}"
 
 
 # What may stand in a comment of a page.
