@@ -40,7 +40,8 @@ def mean_of(scores: pd.DataFrame, structures: tuple[str, ...] = STRUCTURES[1:]) 
 def counted(outcome: Outcome, way: Way, sequences: dict[str, UltrasoundSequence]) -> dict[str, Score]:
     """The same maps, counted in other ways."""
     table, drawn = outcome.table, outcome.table["annotated"]
-    videos, together = video_scores(table), table.assign(video="all", patient="all", view="all")
+    frames = table["video"] + table["frame"].astype(str)
+    videos, together = video_scores(table), table.assign(frame=frames, video="all", patient="all", view="all")
     return {
         "ED and ES alone": mean_of(video_scores(table[drawn])),
         "each frame by itself": mean_of(frame_scores(table)),

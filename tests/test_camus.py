@@ -302,4 +302,4 @@ def test_a_store_is_prepared_from_a_tree_and_found_again_by_its_keys(tree, tmp_p
     assert prepare(read_camus(tree), tmp_path / "store", 40).fingerprint == made.fingerprint
     assert (made.folder / "index.json").stat().st_mtime_ns == stamp
     cfg(tree).write_text(cfg(tree).read_text() + "Note: corrected\n")
-    assert prepare(read_camus(tree), tmp_path / "store", 40).fingerprint != made.fingerprint
+    assert prepare(read_camus(tree), tmp_path / "other", 40).fingerprint != made.fingerprint

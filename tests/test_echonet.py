@@ -94,7 +94,7 @@ def test_the_tree_goes_through_the_store_and_is_found_again(tree: Path, tmp_path
     prepare(read_echonet(tree), tmp_path / "store", 112)
     assert (store.folder / "frames.npy").stat().st_mtime_ns == before
     edited(tree / "VolumeTracings.csv", "56.0,16.0,56.0,84.0,13", "56.0,16.5,56.0,84.0,13")
-    assert prepare(read_echonet(tree), tmp_path / "store", 112).fingerprint != store.fingerprint
+    assert prepare(read_echonet(tree), tmp_path / "other", 112).fingerprint != store.fingerprint
 
 
 def test_absent_videos_are_named_or_counted(tree: Path) -> None:

@@ -69,7 +69,7 @@ def test_keys_are_those_of_the_sequences_and_a_finished_store_is_kept(folder: Pa
     assert prepare(read_videos(folder), tmp_path / "store", 16).fingerprint == store.fingerprint
     assert (tmp_path / "store" / "frames.npy").stat().st_mtime_ns == before
     Image.fromarray(FRAMES[0]).save(folder / "png loop" / "3.png")
-    assert prepare(read_videos(folder), tmp_path / "store", 16).fingerprint != store.fingerprint
+    assert prepare(read_videos(folder), tmp_path / "other", 16).fingerprint != store.fingerprint
 
 
 def test_a_list_groups_files_of_one_patient(folder: Path, tmp_path: Path) -> None:
