@@ -24,9 +24,11 @@ def keep_environment(path: Path, given: dict[str, str], device: torch.device, *,
                 f"{path.parent}: expected the {what} that this run began with ({earlier[what][:12]}), got {mark[:12]}. "
                 "Give these, or another folder of runs."
             )
-    if not is_over:
-        known = {what: _then(earlier.get(what, ""), now) for what, now in describe_environment(device).items()}
-        write_whole(path, lambda path: path.write_text(json.dumps({**given, **known}, indent=1) + "\n"))
+    if is_over:
+        return
+    known = given | {what: _then(earlier.get(what, ""), now) for what, now in describe_environment(device).items()}
+    if known != earlier:
+        write_whole(path, lambda path: path.write_text(json.dumps(known, indent=1) + "\n"))
 
 
 def _then(earlier: str, now: str) -> str:
