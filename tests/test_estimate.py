@@ -18,7 +18,7 @@ from usjepa.errors import InputError
 from usjepa.estimate.flops import Counts, step_flops
 from usjepa.estimate.masks import mask_counts
 from usjepa.estimate.memory import kept, memory, sizes, traffic
-from usjepa.estimate.plan import chain, plan_of
+from usjepa.estimate.plan import plan_of
 from usjepa.estimate.report import duration, scaled, step_seconds
 from usjepa.estimate.speed import product_rate
 from usjepa.model.encoder import Encoder
@@ -26,7 +26,7 @@ from usjepa.model.jepa import JEPA
 from usjepa.model.masking import tube
 from usjepa.model.segmenter import Segmenter
 from usjepa.model.videomae import VideoMAE
-from usjepa.recipe import AnyRecipe, PretrainRecipe, Published, SegmentRecipe, VideoMAERecipe
+from usjepa.recipe import AnyRecipe, PretrainRecipe, Published, SegmentRecipe, VideoMAERecipe, chain
 from usjepa.recipe_file import recipe_hash, to_json
 from usjepa.spec import ClipSpec, DecoderSpec, ModelSpec
 from usjepa.training.runs import Run

@@ -188,3 +188,10 @@ class SegmentRecipe:
 Scored: TypeAlias = SegmentRecipe | LazyRecipe | UNetRecipe
 AnyRecipe: TypeAlias = PretrainRecipe | VideoMAERecipe | SegmentRecipe
 AnyRun: TypeAlias = AnyRecipe | LazyRecipe | UNetRecipe
+
+
+def chain(recipe: AnyRun | Published | Untrained) -> list[AnyRun | Published | Untrained]:
+    """The recipe and all that it builds on, the oldest first."""
+    if isinstance(recipe, Published | Untrained | LazyRecipe | UNetRecipe) or recipe.start is None:
+        return [recipe]
+    return [*chain(recipe.start), recipe]

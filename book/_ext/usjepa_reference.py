@@ -23,7 +23,7 @@ from usjepa.results.files import NOT_YET_RUN, read_results
 from usjepa.results.ledger import HELD_BACK, LEAST_SEEDS, NOT_RESOLVED, NOT_TESTABLE, REPRODUCED, REVERSED
 
 ROOT = Path(usjepa.__file__).parents[1]
-RECORDS, RESULTS = ROOT / "benchmarks" / "records", ROOT / "results"
+RECORDS, RESULTS, PICTURES = ROOT / "benchmarks" / "records", ROOT / "results", ROOT / "book" / "pictures"
 BLOCK = re.compile(r"<!-- (\w+)((?: [^\s>]+)*) -->")
 CODE = re.compile(r"(``[^`]+``|`[^`]+`)")
 SECTION = """
@@ -75,10 +75,11 @@ def results(plan: str, profile: str, folder: Path = RESULTS) -> str:
     seconds = pd.concat([done["seconds"], done.drop_duplicates("start")["start_seconds"]])
     hours = pd.to_numeric(seconds, errors="coerce").sum() / 3600
     scored = found.scores.query("split == @split and frames == 'all'")
+    films = f"the {found.source}" if found.source == "phantom" else found.source
     caption = (
         f"*`{plan}` at `{profile}`: mean DSC of LV endo, LV epi and LA on all frames of a film's clip, of "
-        f"{scored['patients'].max()} **{split}** patients of the phantom. ± the standard deviation over seeds, in "
-        "brackets that over patients.*"
+        f"{scored['patients'].max()} **{split}** patients of {films}. ± the standard deviation over seeds, in brackets "
+        "that over patients.*"
     )
     cost = (
         f"{len(done)} of {len(runs)} runs are done (seeds: {seeds}), in {hours:.1f} hours of "
@@ -87,16 +88,23 @@ def results(plan: str, profile: str, folder: Path = RESULTS) -> str:
     return f"{caption}\n\n{table(rows)}\n\n{cost}"
 
 
+def picture(profile: str, name: str) -> str:
+    """A committed picture of a plan's runs with its words."""
+    words = pd.read_csv(PICTURES / f"{profile}.csv").set_index("picture").loc[name, "alt"]
+    return f"![{words}](pictures/{profile}-{name}.png)"
+
+
 def verdicts(folder: Path = RESULTS) -> str:
-    """How many claims of the paper have which verdict, and a line a claim; of both a column a profile."""
-    ledgers = {profile: _ledger(folder / f"ledger-{profile}.csv") for profile in PROFILES}
+    """How many claims of the paper have which verdict, and a line a claim; of both a column a profile and its films."""
+    found = {profile: _ledger(folder / f"ledger-{profile}.csv") for profile in PROFILES}
+    ledgers = {", ".join((profile, *of["source"].unique())): of for profile, of in found.items()}
     names = (REPRODUCED, REVERSED, NOT_RESOLVED, HELD_BACK, NOT_YET_RUN, NOT_TESTABLE)
     counts = [
-        {"verdict": name} | {profile: str(list(of["verdict"]).count(name)) for profile, of in ledgers.items()}
+        {"verdict": name} | {size: str(list(of["verdict"]).count(name)) for size, of in ledgers.items()}
         for name in names
     ]
     claims = [
-        {"claim": row_link(claim.key)} | {profile: _verdict(of.loc[claim.key]) for profile, of in ledgers.items()}
+        {"claim": row_link(claim.key)} | {size: _verdict(of.loc[claim.key]) for size, of in ledgers.items()}
         for claim in CLAIMS
     ]
     return f"{table(counts)}\n\n{table(claims)}"
@@ -107,7 +115,7 @@ def _ledger(path: Path) -> pd.DataFrame:
     if path.exists():
         return pd.read_csv(path, dtype=str, keep_default_na=False).set_index("key")
     verdict = {claim.key: NOT_YET_RUN if claim.contrasts else NOT_TESTABLE for claim in CLAIMS}
-    return pd.DataFrame({"verdict": verdict})
+    return pd.DataFrame({"verdict": verdict, "source": "nothing yet"})
 
 
 def _verdict(line: "pd.Series[str]") -> str:
@@ -128,6 +136,7 @@ BLOCKS = {
     "notation": notation,
     "benchmark": benchmark,
     "results": results,
+    "picture": picture,
     "verdicts": verdicts,
     "from_paper": from_paper,
     "from_code": from_code,

@@ -26,10 +26,10 @@ def print_estimate(options: Namespace) -> int:
     from usjepa.baseline import LazyRecipe, UNetRecipe
     from usjepa.data.store import open_store
     from usjepa.errors import InputError
-    from usjepa.estimate.plan import CAMUS_CLIPS, chain, plan_of
+    from usjepa.estimate.plan import CAMUS_CLIPS, plan_of
     from usjepa.estimate.report import describe_start, duration
     from usjepa.estimate.speed import EFFICIENCY
-    from usjepa.recipe import Published, Untrained
+    from usjepa.recipe import AnyRecipe, Published, Untrained, chain
     from usjepa.training.device import choose_device
 
     recipe, device, clips = chosen_recipe(options), choose_device(options.device), CAMUS_CLIPS
@@ -39,10 +39,10 @@ def print_estimate(options: Namespace) -> int:
         clips = sum(entry.is_labelled for entry in open_store(options.data).entries)
     seconds = 0.0
     for one in chain(recipe):
-        if isinstance(one, Published | Untrained):
-            print(describe_start(one))
-        else:
+        if isinstance(one, AnyRecipe):
             seconds += print_plan(plan_of(one, clips), options.runs, device)
+        elif isinstance(one, Published | Untrained):
+            print(describe_start(one))
     print(f"all on {device.type}: about {duration(seconds)}, if a step keeps {EFFICIENCY:.0%} of one product's rate")
     return 0
 

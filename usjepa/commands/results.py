@@ -31,7 +31,11 @@ def add_verbs(results: ArgumentParser) -> None:
     table.add_argument("--seeds", type=int, default=None, metavar="N", help="as many as in the files, or 3")
     table.add_argument("--check", action="store_true", help="write nothing; say what is wrong with the files")
     table.set_defaults(run=make_tables)
-    for verb in (run, table):
+    pictures = verbs.add_parser("pictures", help="draw what the runs of table2 look like: outlines, worst videos, EF")
+    pictures.add_argument("--data", type=Path, required=True, metavar="STORE")
+    pictures.add_argument("--out", type=Path, default=Path("pictures"), metavar="DIR")
+    pictures.set_defaults(run=draw_pictures)
+    for verb in (run, table, pictures):
         verb.add_argument("--profile", default="tiny", help="tiny, small or paper")
         verb.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR")
 
@@ -111,3 +115,14 @@ def make_table(name: str, cells: "list[Cell]", committed: "Results", options: Na
     if name == "table2":
         family = comparisons(results, split)[COMPARED]
         print(family.to_string(index=False, na_rep="-", float_format="{:.3g}".format), end="\n\n")
+
+
+def draw_pictures(options: Namespace) -> int:
+    """`usjepa results pictures`."""
+    from usjepa.data.store import open_store
+    from usjepa.results.pictures import finished, pictures, write_pictures
+
+    store = open_store(options.data)
+    made = pictures(finished(options.profile, options.runs, store), store)
+    print(*write_pictures(made, options.out, options.profile), sep="\n")
+    return 0

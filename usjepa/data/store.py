@@ -7,8 +7,10 @@ import numpy as np
 from jaxtyping import UInt8
 from pydantic import TypeAdapter, ValidationError
 
+from usjepa.data.layout import CAMUS_LICENCE, SYNTHETIC_LICENCE
 from usjepa.errors import InputError
 
+SOURCES = {SYNTHETIC_LICENCE: "phantom", CAMUS_LICENCE: "CAMUS"}
 FORMAT = "usjepa store 1: frames bilinear antialiased, labels nearest, centred square"
 """Part of every fingerprint: change it when the same sequences would give other arrays."""
 
@@ -58,6 +60,11 @@ class Store:
     labels: UInt8[np.ndarray, "F S S"]
     entries: tuple[Entry, ...]
     fingerprint: str
+
+    @property
+    def source(self) -> str:
+        """What the films show, for tables and titles: "phantom", "CAMUS", "other films", or several of these."""
+        return " and ".join(sorted({SOURCES.get(entry.licence, "other films") for entry in self.entries}))
 
     def select(self, split: str) -> tuple[Entry, ...]:
         """The entries of one split. Raises InputError, listing the splits present, if there is none."""

@@ -1,10 +1,10 @@
-"""What a recipe will run, oldest ancestor first, and what each of these runs costs."""
+"""What a run of a recipe will cost."""
 
 from dataclasses import dataclass
 
 from usjepa.estimate.flops import Counts, StepPart, encoder, step_flops, tokens_of
 from usjepa.estimate.masks import DRAWS, mask_counts
-from usjepa.recipe import AnyRecipe, Published, SegmentRecipe, Start, Untrained, VideoMAERecipe
+from usjepa.recipe import AnyRecipe, SegmentRecipe, VideoMAERecipe
 
 CAMUS_CLIPS = 1000
 """500 patients in two views (section 3)."""
@@ -29,16 +29,6 @@ class Plan:
     def flops(self) -> float:
         """FLOPs of the whole run."""
         return self.recipe.steps * self.step_flops + self.log_flops + self.once_flops
-
-
-def chain(recipe: AnyRecipe) -> list[AnyRecipe | Published | Untrained]:
-    """The recipe and all that it builds on, the oldest first."""
-    found: list[AnyRecipe | Published | Untrained] = [recipe]
-    start: Start | None = recipe.start
-    while start is not None:
-        found.insert(0, start)
-        start = None if isinstance(start, Published | Untrained) else start.start
-    return found
 
 
 def plan_of(recipe: AnyRecipe, clips: int = CAMUS_CLIPS, draws: int = DRAWS) -> Plan:

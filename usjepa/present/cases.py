@@ -12,8 +12,7 @@ from matplotlib.figure import Figure
 
 from usjepa.errors import InputError
 from usjepa.evaluation.volumes import View, volumes
-from usjepa.present.figures import STYLE, overlay
-from usjepa.present.plots import Drawn
+from usjepa.present.figures import STYLE, Drawn, overlay
 
 COLOURS_SAID = "LV endo is green, LV epi orange, LA blue"
 Panel = tuple[str, UInt8[np.ndarray, "H W"], UInt8[np.ndarray, "H W"] | None]
@@ -98,42 +97,42 @@ def worst_cases(cases: Sequence[Case], count: int = 5, source: str = "phantom") 
     return Drawn(figure, f"First and last frame with true and predicted outlines, {source}: {said}. {COLOURS_SAID}.")
 
 
-def example_frames(
-    shown: Mapping[str, Mapping[str, Sequence[Case]]], frame: int | None = None, source: str = "phantom"
-) -> Drawn:
-    """Figure 2 with our methods: a row an example and share of the labels, a column a method.
+def example_frames(shown: Mapping[str, Mapping[str, Sequence[Case]]], source: str = "phantom") -> Drawn:
+    """Figure 2 with our methods: a row a method, a column a video and share of the labels, the clips' middle frame.
 
-    shown: by share of the labels ("100 %"), then by method, the same videos in the same order. frame: which of the
-    clip, the middle one if not said. Raises InputError if videos differ.
+    shown: by share of the labels ("100 %"), then by method, the same videos in the same order. Raises InputError if
+    videos differ.
     """
-    first = next(iter(next(iter(shown.values())).values()))
-    names = [case.name for case in first]
-    rows = []
-    for share, methods in shown.items():
-        for method, cases in methods.items():
-            if [case.name for case in cases] != names:
-                got = ", ".join(case.name for case in cases)
-                raise InputError(
-                    f"{method} at {share}: expected {', '.join(names)}, got {got}. Choose the same videos."
-                )
-        for k, case in enumerate(first):
-            at = len(case.frames) // 2 if frame is None else frame
-            row: list[Panel] = [
-                (f"{case.name}, {share}", case.frames[at], None),
-                ("truth", case.frames[at], case.true[at]),
-            ]
-            row += [(f"{name} {of[k].dsc:.2f}", case.frames[at], of[k].predicted[at]) for name, of in methods.items()]
-            rows.append(row)
     methods = next(iter(shown.values()))
-    figure = _grid(rows, f"One frame, DSC of the whole clip behind each name, {source}")
+    first = next(iter(methods.values()))
+    for share, some in shown.items():
+        for method, cases in some.items():
+            _require_same(first, cases, f"{method} at {share}")
+    at = len(first[0].frames) // 2
+    columns = [(share, k) for k in range(len(first)) for share in shown]
+    rows = {
+        "image": [(f"{first[k].name}\n{share} of labels", first[k].frames[at], None) for share, k in columns],
+        "truth": [("", first[k].frames[at], first[k].true[at]) for _, k in columns],
+    }
+    for method in methods:
+        of = [shown[share][method][k] for share, k in columns]
+        rows[method] = [(f"{case.dsc:.2f}", case.frames[at], case.predicted[at]) for case in of]
+    figure = _grid(list(rows.values()), f"Middle frames; above each the DSC of its whole clip, {source}", list(rows))
     said = "; ".join(
         f"with {share} of the labels "
         + ", ".join(f"{name} {np.mean([case.dsc for case in cases]):.2f}" for name, cases in some.items())
         for share, some in shown.items()
     )
     return Drawn(
-        figure, f"Outlines of {len(names)} videos by {len(methods)} methods, {source}; mean DSC {said}. {COLOURS_SAID}."
+        figure, f"Outlines of {len(first)} videos by {len(methods)} methods, {source}; mean DSC {said}. {COLOURS_SAID}."
     )
+
+
+def _require_same(expected: Sequence[Case], cases: Sequence[Case], of: str) -> None:
+    """Raise InputError unless both are the same videos in the same order."""
+    names, got = (", ".join(case.name for case in some) for some in (expected, cases))
+    if got != names:
+        raise InputError(f"{of}: expected {names}, got {got}. Choose the same videos.")
 
 
 def _panels(case: Case, title: str) -> list[Panel]:
@@ -148,10 +147,10 @@ def _panels(case: Case, title: str) -> list[Panel]:
     ]
 
 
-def _grid(rows: Sequence[Sequence[Panel]], title: str) -> Figure:
-    """Frames in rows and columns, each under its name."""
+def _grid(rows: Sequence[Sequence[Panel]], title: str, names: Sequence[str] = ()) -> Figure:
+    """Frames in rows and columns, each under its name; names stand before the rows."""
     with rc_context(STYLE):
-        figure = Figure(figsize=(1.55 * len(rows[0]), 1.85 * len(rows) + 0.4))
+        figure = Figure(figsize=(1.55 * len(rows[0]), (1.65 if names else 1.85) * len(rows) + 0.6))
         axes = figure.subplots(len(rows), len(rows[0]), squeeze=False)
     figure.suptitle(title)
     for line, row in zip(axes, rows, strict=True):
@@ -159,5 +158,8 @@ def _grid(rows: Sequence[Sequence[Panel]], title: str) -> Figure:
             picture = frame if labels is None else overlay(frame[None], labels[None])[0]
             axis.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
             axis.set_title(name, fontsize=8)
-            axis.set_axis_off()
+            axis.set(xticks=(), yticks=())
+            axis.spines[:].set_visible(False)
+    for line, name in zip(axes, names, strict=False):
+        line[0].set_ylabel(name, fontsize=8)
     return figure

@@ -3,8 +3,11 @@
 Each function gives a figure of its own, outside pyplot's list of open ones: a notebook shows it as a cell's last value.
 """
 
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
-from typing import Any
+from html import escape
+from io import BytesIO
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -27,6 +30,23 @@ STYLE: dict[Any, Any] = {
 }
 # Background, LV endo, LV epi, LA: green, red and blue as in the paper's Figure 2, in the tones of Okabe and Ito.
 COLOURS = np.array([(0, 0, 0), (0, 158, 115), (213, 94, 0), (86, 180, 233)], dtype=np.uint8)
+
+
+class Drawn(NamedTuple):
+    """A figure and what it shows in words, for those who can't see it."""
+
+    figure: Figure
+    alt: str
+
+    def png(self) -> bytes:
+        """The same bytes each time."""
+        png = BytesIO()
+        self.figure.savefig(png, format="png", metadata={"Software": None})
+        return png.getvalue()
+
+    def _repr_html_(self) -> str:
+        """The figure as an image with its alternative text."""
+        return f'<img src="data:image/png;base64,{b64encode(self.png()).decode()}" alt="{escape(self.alt)}">'
 
 
 def overlay(

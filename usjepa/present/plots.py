@@ -4,11 +4,6 @@ Each function takes a tidy table and gives a `Drawn`, which a notebook shows wit
 the data that was scored.
 """
 
-from base64 import b64encode
-from html import escape
-from io import BytesIO
-from typing import NamedTuple
-
 import numpy as np
 import pandas as pd
 from matplotlib import rc_context
@@ -19,7 +14,7 @@ from matplotlib.ticker import NullLocator, PercentFormatter
 from usjepa.errors import InputError
 from usjepa.evaluation.audit import local_loss_effects
 from usjepa.evaluation.paper import METHODS, PAIRS, paper_scores
-from usjepa.present.figures import STYLE
+from usjepa.present.figures import STYLE, Drawn
 
 # By configuration, in the tones of Okabe and Ito; with the localisation loss filled and solid, without it hollow.
 TONES = {"supervised": "#555555", "videomae": "#E69F00", "vjepa": "#0072B2", "vjepa-12b": "#009E73"}
@@ -29,19 +24,6 @@ MARKERS = dict(zip(TONES, "sDo^vx+*P", strict=True))
 BESIDE = ("ll-detached", "random")
 
 PAPER_APART = "Beside it, on axes of its own, what the paper prints for CAMUS."
-
-
-class Drawn(NamedTuple):
-    """A figure and what it shows in words, for those who can't see it."""
-
-    figure: Figure
-    alt: str
-
-    def _repr_html_(self) -> str:
-        """The figure as an image with its alternative text."""
-        png = BytesIO()
-        self.figure.savefig(png, format="png", metadata={"Software": None})
-        return f'<img src="data:image/png;base64,{b64encode(png.getvalue()).decode()}" alt="{escape(self.alt)}">'
 
 
 def fraction_plot(points: pd.DataFrame, source: str = "phantom") -> Drawn:
@@ -103,7 +85,7 @@ def gain_plot(family: pd.DataFrame, source: str = "phantom") -> Drawn:
         _percents(axis)
     _legend(figure, ours, theirs)
     values = zip(done["row"], done["points"], done["fraction"], strict=True)
-    said = [f"{_name(row)} {points:+.1f} at {fraction:.0%}" for row, points, fraction in values]
+    said = [f"{name_of(row)} {points:+.1f} at {fraction:.0%}" for row, points, fraction in values]
     lacking = len(family) - len(done)
     said += [f"{lacking} of {len(family)} not yet run"] if lacking else []
     return Drawn(figure, f"Gain of the localisation loss in points of DSC, {source}: {', '.join(said)}. {PAPER_APART}")
@@ -123,16 +105,23 @@ def quality_plot(scores: pd.DataFrame, source: str = "phantom") -> Drawn:
     for axis, structure in zip(axes, structures, strict=True):
         for row, line in scores[scores["structure"] == structure].groupby("row", sort=False):
             of = line.groupby("quality")["dsc"].agg(["mean", "sem"]).reindex(levels)
-            place = np.arange(len(levels)) + 0.12 * (rows.index(row) - (len(rows) - 1) / 2)
+            place = np.arange(len(levels)) + 0.8 * ((rows.index(row) + 0.5) / len(rows) - 0.5)
             spread = {"low": of["mean"] - 1.96 * of["sem"], "high": of["mean"] + 1.96 * of["sem"]}
             _line(axis, pd.DataFrame({"place": place, "mean": of["mean"], **spread}), str(row), "place", links=False)
         axis.set(title=structure, xlabel="image quality", xticks=range(len(levels)), xticklabels=levels)
     axes[0].set_ylabel("DSC")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
-    means = scores.groupby(["row", "structure"], sort=False, as_index=False)["dsc"].mean()
-    values = zip(means["row"], means["structure"], means["dsc"], strict=True)
-    said = ", ".join(f"{_name(row)} {structure} {dsc:.2f}" for row, structure, dsc in values)
+    means = scores.groupby(["row", "structure"], sort=False)["dsc"].mean().unstack()[structures]
+    said = "; ".join(
+        f"{name_of(str(row))}: " + ", ".join(f"{structure} {dsc:.2f}" for structure, dsc in of.items())
+        for row, of in means.iterrows()
+    )
     return Drawn(figure, f"DSC by structure and image quality ({', '.join(levels)}), {source}; means: {said}.")
+
+
+def name_of(row: str) -> str:
+    """As in the paper, but for the size of its network, which ours hasn't got."""
+    return METHODS.get(row, row).removesuffix("-L")
 
 
 def _two(quantity: str, source: str) -> tuple[Figure, tuple[Axes, Axes]]:
@@ -157,7 +146,7 @@ def _line(axis: Axes, line: pd.DataFrame, row: str, x: str, *, is_band: bool = F
         markersize=6,
         markerfacecolor=colour if has_loss else "white",
         linestyle=style,
-        label=_name(row),
+        label=name_of(row),
     )
     if "low" not in line:
         return
@@ -165,11 +154,6 @@ def _line(axis: Axes, line: pd.DataFrame, row: str, x: str, *, is_band: bool = F
         axis.fill_between(line[x], line["low"], line["high"], color=colour, alpha=0.15, linewidth=0)
     else:
         axis.vlines(line[x], line["low"], line["high"], color=colour, linewidth=1.2)
-
-
-def _name(row: str) -> str:
-    """As in the paper, but for the size of its network, which ours hasn't got."""
-    return METHODS.get(row, row).removesuffix("-L")
 
 
 def _percents(axis: Axes) -> None:
@@ -193,5 +177,5 @@ def _ends(points: pd.DataFrame) -> str:
     for row, line in points.groupby("row", sort=False):
         ends = line.sort_values("fraction").iloc[[0, -1]].drop_duplicates("fraction")
         values = (f"{mean:.2f} at {share:.0%}" for share, mean in zip(ends["fraction"], ends["mean"], strict=True))
-        said.append(f"{METHODS.get(str(row), str(row))} {' and '.join(values)}")
+        said.append(f"{name_of(str(row))} {' and '.join(values)}")
     return "; ".join(said)

@@ -69,7 +69,7 @@ def _run_line(cell: Cell, run: Run, status: str, error: str = "") -> pd.DataFram
     known = json.loads((run.folder / "environment.json").read_text()) if done else {}
     given = {"row": cell.name, "seed": str(cell.seed), "fraction": f"{cell.fraction:g}", "draw": str(cell.draw)}
     given |= {"status": status, "recipe": cell.hash, "error": " ".join(error.split())}
-    given |= {name: str(known.get(name, "")) for name in ("data", "commit", "device")}
+    given |= {name: str(known.get(name, "")) for name in ("source", "data", "commit", "device")}
     given |= {name: f"{run.facts()[name]:.6f}" for name in RIDGE if done and name in run.facts()}
     given |= _cost(run, "", measured=done)
     if not isinstance(cell.recipe, LazyRecipe | UNetRecipe):

@@ -11,7 +11,7 @@ import pandas as pd
 from usjepa.errors import InputError
 from usjepa.files import replaced
 
-OF_RUN = ["row", "seed", "fraction", "draw", "status", "recipe", "start", "data", "commit", "device"]
+OF_RUN = ["row", "seed", "fraction", "draw", "status", "recipe", "start", "source", "data", "commit", "device"]
 COST = ["steps", "seconds", "flops", "start_steps", "start_seconds", "start_flops"]
 RIDGE = ["ridge_validation", "ridge_test"]
 RUNS = [*OF_RUN, *COST, *RIDGE, "error"]
@@ -33,6 +33,11 @@ class Results(NamedTuple):
     def of(self, recipe: str) -> "Results":
         """The lines of one run, by its recipe's hash."""
         return Results(*(part[part["recipe"] == recipe] for part in self))
+
+    @property
+    def source(self) -> str:
+        """What the runs that are done were scored on, "phantom" or "CAMUS"; "nothing yet" if none is done."""
+        return " and ".join(sorted(set(self.runs["source"]) - {""})) or "nothing yet"
 
     def texts(self) -> list[str]:
         """Each file's content."""

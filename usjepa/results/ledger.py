@@ -22,7 +22,7 @@ from usjepa.results.contrasts import Contrast
 from usjepa.results.files import NOT_YET_RUN, Results
 from usjepa.results.measured import Evidence, Measured, all_results, measure
 
-REPRODUCED = "reproduced on the phantom at this scale"
+REPRODUCED = "reproduced at this scale"
 REVERSED = "reversed"
 NOT_RESOLVED = "not resolved"
 HELD_BACK = "held back, a control is not yet run"
@@ -39,7 +39,7 @@ REFUTED: dict[Kind, str] = {
 }
 NUMBERS = ["effect", "low", "high", "unit", "p_holm", "null_spread", "random", "lambda_1", "detached"]
 COLUMNS = ["key", "place", "says", "kind", "verdict", "held", "reversed", "of", "contrast", *NUMBERS]
-COLUMNS += ["seeds", "patients", "profile", "hours", "runs", "needs", "test", "refuted_if"]
+COLUMNS += ["seeds", "patients", "profile", "source", "hours", "runs", "needs", "test", "refuted_if"]
 
 
 def ledger(folder: Path, profile: str) -> pd.DataFrame:
@@ -53,7 +53,7 @@ def ledger(folder: Path, profile: str) -> pd.DataFrame:
     found = {group: measure(evidence, group) for group in wanted}
     adjusted = _adjusted(found)
     rows = [_row(claim, found, adjusted, evidence.results) for claim in CLAIMS]
-    return pd.DataFrame(rows, columns=COLUMNS).assign(profile=profile)
+    return pd.DataFrame(rows, columns=COLUMNS).assign(profile=profile, source=evidence.results.source)
 
 
 def write_ledger(folder: Path, profile: str) -> Path:

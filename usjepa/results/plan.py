@@ -3,10 +3,9 @@
 from dataclasses import replace
 from typing import NamedTuple
 
-from usjepa.baseline import LazyRecipe, UNetRecipe
 from usjepa.catalogue import BASELINES, CONTROLS, TABLE_1, TABLE_2, UNADAPTED, named_baseline, named_recipe
 from usjepa.errors import InputError
-from usjepa.recipe import AnyRun, Pretraining, Scored, SegmentRecipe
+from usjepa.recipe import AnyRun, Pretraining, Published, Scored, SegmentRecipe, Untrained, chain
 from usjepa.recipe_file import recipe_hash
 
 LENGTHS = {
@@ -95,9 +94,4 @@ def lengthened(recipe: SegmentRecipe, factor: float) -> SegmentRecipe:
 
 def runs_of(recipe: Scored) -> list[AnyRun]:
     """The run of this recipe and all those that it builds on, the oldest first."""
-    found: list[AnyRun] = [recipe]
-    start = None if isinstance(recipe, LazyRecipe | UNetRecipe) else recipe.start
-    while isinstance(start, Pretraining):
-        found.insert(0, start)
-        start = start.start
-    return found
+    return [one for one in chain(recipe) if not isinstance(one, Published | Untrained)]

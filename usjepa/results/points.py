@@ -1,4 +1,4 @@
-"""What pictures are drawn from: each row's mean with its interval, and the videos of a run with their maps."""
+"""What curves are drawn from: each row's mean with its interval."""
 
 from collections.abc import Iterable, Mapping
 
@@ -6,16 +6,11 @@ import numpy as np
 import pandas as pd
 
 from usjepa.catalogue import ADAPTATIONS
-from usjepa.data.clips import frame_indices, whole_labels
-from usjepa.data.store import Store
-from usjepa.evaluation.metrics import averages, video_scores
 from usjepa.evaluation.paper import METHODS, PAIRS
 from usjepa.evaluation.resampling import crossed_interval
 from usjepa.evaluation.statistics import patient_means
-from usjepa.present.cases import Case
 from usjepa.results.comparisons import FRACTIONS, comparisons, videos_of
 from usjepa.results.files import Results
-from usjepa.training.runs import Run
 
 POINT = ["row", "fraction", "mean", "low", "high", "seeds", "patients"]
 
@@ -58,24 +53,3 @@ def gain_family(results: Results, split: str) -> pd.DataFrame:
     """
     pairs: tuple[Mapping[str, str], ...] = (PAIRS, {"vjepa": "ll-detached"}, {"vjepa": "random"})
     return pd.concat([comparisons(results, split, pairs=some) for some in pairs], ignore_index=True)
-
-
-def cases_of(run: Run, store: Store, split: str = "test") -> list[Case]:
-    """The videos of one split that a finished run has segmented, in the store's order. Raises as `Run.table`."""
-    scores = averages(video_scores(run.table())).query("structure == 'over structures'").set_index("video")["dsc"]
-    maps, clip = run.maps(), run.recipe.clip
-    return [
-        Case(
-            name=entry.name,
-            patient=entry.patient,
-            view=entry.view,
-            quality=entry.quality,
-            spacing_mm=entry.spacing_mm,
-            frames=np.array(store.frames[entry.first + frame_indices(entry.length, clip)]),
-            true=whole_labels(store, [entry], clip)[0].numpy(),
-            predicted=maps[entry.name],
-            dsc=float(scores[entry.name]),
-        )
-        for entry in store.entries
-        if entry.split == split and entry.name in maps
-    ]

@@ -180,7 +180,8 @@ def open_run(recipe: AnyRun, workspace: Workspace) -> Run:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise unwritten(folder, error) from error
-    given = {"data": workspace.films(recipe).fingerprint, "weights": workspace.weights_sha256(recipe)}
+    films = workspace.films(recipe)
+    given = {"source": films.source, "data": films.fingerprint, "weights": workspace.weights_sha256(recipe)}
     path = folder / "recipe.json"
     if path.exists():
         require_same(path, recipe, path.read_text(encoding="utf-8"))

@@ -6,11 +6,10 @@ from pathlib import Path
 import torch
 from filelock import FileLock
 
-from usjepa.baseline import LazyRecipe, UNetRecipe
 from usjepa.data.phantom import SceneRecipe, write_scenes
 from usjepa.data.store import Store
 from usjepa.errors import InputError
-from usjepa.recipe import AnyRun, Pretraining, Published, Start
+from usjepa.recipe import AnyRun, Pretraining, Published, chain
 from usjepa.training.world import World
 from usjepa.weights.files import WeightsFile, read_weights
 
@@ -57,10 +56,8 @@ class Workspace:
 
     def weights_sha256(self, recipe: AnyRun) -> str:
         """SHA-256 of the published file that a run goes back to; empty if it goes back to none."""
-        start: Start | None = None if isinstance(recipe, LazyRecipe | UNetRecipe) else recipe.start
-        while isinstance(start, Pretraining):
-            start = start.start
-        return self.weights_of(start).sha256 if isinstance(start, Published) else ""
+        first = chain(recipe)[0]
+        return self.weights_of(first).sha256 if isinstance(first, Published) else ""
 
     def _scenes(self, number: int, size_px: int) -> Store:
         """Scenes rendered twice as fine as they are used, where frames are small, as phantoms of hearts are."""

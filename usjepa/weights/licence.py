@@ -2,7 +2,7 @@
 
 from urllib.parse import urlsplit
 
-from usjepa.recipe import Pretraining, Published
+from usjepa.recipe import AnyRecipe, Published, chain
 
 PUBLISHED = "CC BY-NC 4.0"
 """Of V-JEPA's (facebookresearch/jepa) and of VideoMAE's (MCG-NJU/VideoMAE) weights: no commercial use."""
@@ -18,11 +18,9 @@ def licence_of_address(address: str) -> str | None:
     return PUBLISHED if folder is not None and parts.path.startswith(folder) else None
 
 
-def licence_of_run(recipe: Pretraining) -> str:
+def licence_of_run(recipe: AnyRecipe) -> str:
     """The licence of a run's weights in a sentence: ours, unless it goes back to published weights."""
-    start: object = recipe
-    while isinstance(start, Pretraining):
-        start = start.start
-    if isinstance(start, Published):
-        return f"{PUBLISHED}, not for commercial use: derived from weights of {AUTHORS[start.family]}."
+    first = chain(recipe)[0]
+    if isinstance(first, Published):
+        return f"{PUBLISHED}, not for commercial use: derived from weights of {AUTHORS[first.family]}."
     return f"{OURS}: trained from random weights."
