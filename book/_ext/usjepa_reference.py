@@ -25,9 +25,10 @@ from usjepa.results.ledger import HELD_BACK, LEAST_SEEDS, NOT_RESOLVED, NOT_TEST
 ROOT = Path(usjepa.__file__).parents[1]
 RECORDS, RESULTS, PICTURES = ROOT / "benchmarks" / "records", ROOT / "results", ROOT / "book" / "pictures"
 BLOCK = re.compile(r"<!-- (\w+)((?: [^\s>]+)*) -->")
+ROOMS = [info.name for info in pkgutil.iter_modules(usjepa.__path__, "usjepa.") if info.ispkg]
 CODE = re.compile(r"(``[^`]+``|`[^`]+`)")
 SECTION = """
-## {name}
+{heading}
 
 ```{{eval-rst}}
 .. automodule:: {name}
@@ -36,15 +37,27 @@ SECTION = """
 """
 
 
-def names_of_modules() -> list[str]:
-    """Names of the package's modules that say what they are for, in alphabetical order."""
-    names = [info.name for info in pkgutil.walk_packages(usjepa.__path__, "usjepa.") if not info.name.endswith("__")]
-    return [name for name in sorted(names) if import_module(name).__doc__]
+def names_of_modules(room: str) -> list[str]:
+    """Names of one room's modules, or of those beside the rooms, that say what they are for, in alphabetical order."""
+    names = sorted(info.name for info in pkgutil.walk_packages(usjepa.__path__, "usjepa.") if info.name[-2:] != "__")
+    return [name for name in names if room_of(name) == room and import_module(name).__doc__]
 
 
-def modules() -> str:
-    """The reference: a section a module."""
-    return "".join(SECTION.format(name=name) for name in names_of_modules())
+def room_of(name: str) -> str:
+    """The package that a module is or is in; empty for one that stands beside them."""
+    return name.split(".")[1] if name in ROOMS or name.count(".") > 1 else ""
+
+
+def modules(room: str = "") -> str:
+    """The reference of a room: a section a module."""
+    names = names_of_modules(room)
+    return "".join(SECTION.format(name=name, heading="" if name in ROOMS else f"## {name}") for name in names)
+
+
+def rooms() -> str:
+    """A line a room with what it is for."""
+    said = {name.split(".")[1]: (import_module(name).__doc__ or "").partition("\n")[0] for name in ROOMS}
+    return "\n".join(f"- {{doc}}`usjepa.{room} <api-{room}>`: {words}" for room, words in said.items())
 
 
 def notation() -> str:
@@ -133,6 +146,7 @@ def _verdict(line: "pd.Series[str]") -> str:
 # What may stand in a comment of a page.
 BLOCKS = {
     "modules": modules,
+    "rooms": rooms,
     "notation": notation,
     "benchmark": benchmark,
     "results": results,
