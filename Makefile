@@ -61,7 +61,8 @@ test: $(INSTALLED)  ## run all checks: style, types, tests, notebooks against th
 	$(BIN)/pytest tests -n 2
 	$(BIN)/pytest notebooks --nbval --nbval-current-env --nbval-cell-timeout 600 -n 2 --dist loadfile
 
-lab: $(INSTALLED)  ## open the first notebook in JupyterLab
+lab: $(INSTALLED)  ## open the first notebook in JupyterLab; all are trusted, so that stored figures work at once
+	@$(BIN)/jupyter trust $(NOTEBOOKS) >/dev/null
 	$(BIN)/jupyter lab $(firstword $(NOTEBOOKS))
 
 notebooks: $(INSTALLED)  ## run all notebooks in place and store them in their normal form

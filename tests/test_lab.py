@@ -21,6 +21,7 @@ from usjepa.notebooks import normalise
 ROOT = Path(__file__).parents[1]
 BOOK = "01-the-claim.ipynb"
 LIVE = "live.ipynb"
+STORED = "stored.ipynb"
 SLIDER = """\
 from ipywidgets import IntSlider, interactive_output
 from IPython.display import display
@@ -38,14 +39,19 @@ def lab(tmp_path_factory) -> Iterator[tuple[str, Path]]:
     """The address of a JupyterLab of its own and the folder it serves: one notebook of the book, one with a slider."""
     folder = tmp_path_factory.mktemp("lab")
     shutil.copy(ROOT / "notebooks" / BOOK, folder)
+    masking = nbformat.read(ROOT / "notebooks" / "04-masking.ipynb", as_version=4)
+    masking.cells = [cell for cell in masking.cells if "uj.mask_gallery(" in cell.source]
+    save(masking, folder / STORED)
     save(normalise(fresh(SLIDER)), folder / LIVE)
     no_news = {"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}}
     settings = folder / ".config" / "labconfig" / "page_config.json"
     settings.parent.mkdir(parents=True)
     settings.write_text(json.dumps(no_news))
-    own = {f"JUPYTER_{kind}_DIR": str(folder / f".{kind.lower()}") for kind in ("RUNTIME", "CONFIG")}
+    own = {f"JUPYTER_{kind}_DIR": str(folder / f".{kind.lower()}") for kind in ("RUNTIME", "CONFIG", "DATA")}
     options = ["--no-browser", "--allow-root", "--IdentityProvider.token=", "--ServerApp.port=0"]
     command = [sys.executable, "-m", "jupyterlab", *options, f"--ServerApp.root_dir={folder}"]
+    trust = [sys.executable, "-m", "jupyter", "trust", STORED]  # as `make lab` does
+    subprocess.run(trust, cwd=folder, env=os.environ | own, check=True, capture_output=True)
     with open(folder / ".log", "w") as log:
         server = subprocess.Popen(command, cwd=folder, env=os.environ | own, stdout=log, stderr=log)
     try:
@@ -74,12 +80,17 @@ def page(browser) -> Iterator[Page]:
     context.close()
 
 
-def run_all(page: Page, address: str, name: str) -> None:
-    """Open a notebook as a link would, and run it as a student would: by the menu."""
+def visit(page: Page, address: str, name: str) -> None:
+    """Open a notebook as a link would, and wait for its kernel."""
     page.goto(f"{address}lab/tree/{name}?reset")
     # The kernel's name in the toolbar comes earlier; what runs before the kernel answers is lost.
     ready = page.get_by_role("button", name="Python 3 (ipykernel) | Idle")
     expect(ready).to_be_visible(timeout=PATIENCE_MS)
+
+
+def run_all(page: Page, address: str, name: str) -> None:
+    """Run a notebook as a student would: by the menu."""
+    visit(page, address, name)
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
 
@@ -126,3 +137,12 @@ def test_a_notebook_of_the_book_runs_to_its_end(lab, page):
     assert any("image/png" in output.get("data", {}) for output in outputs)
     assert not [output.text for output in outputs if output.get("name") == "stderr"]
     assert page.locator(".jp-OutputArea-output img").first.is_visible()
+
+
+def test_a_stored_figure_of_a_trusted_notebook_works_before_anything_is_run(lab, page):
+    address, _ = lab
+    visit(page, address, STORED)
+    slider = page.locator(".jp-RenderedHTML input[name=slice]")
+    expect(slider).to_have_attribute("aria-valuetext", "1 of 8", timeout=PATIENCE_MS)
+    slider.press("ArrowRight")
+    expect(slider).to_have_attribute("aria-valuetext", "2 of 8")
