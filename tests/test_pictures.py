@@ -16,13 +16,16 @@ from usjepa.errors import InputError
 from usjepa.evaluation.metrics import averages, video_scores
 from usjepa.recipe import SegmentRecipe
 from usjepa.results import pictures as drawing
+from usjepa.results.files import read_results
 from usjepa.results.pictures import Runs, cases_of, finished, pictures, quality_table, write_pictures
-from usjepa.results.plan import Cell, plan_cells
+from usjepa.results.plan import Cell
+from usjepa.results.points import ROWS
 from usjepa.results.sweep import sweep
 from usjepa.training.runs import Run
 
 mpl.use("agg")
-BOOK = Path(__file__).parents[1] / "book" / "pictures"
+ROOT = Path(__file__).parents[1]
+BOOK = ROOT / "book" / "pictures"
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +48,7 @@ def runs(cells: list[Cell], ran: Path) -> Runs:
 
 def test_every_picture_is_of_the_finished_runs_and_says_what_it_shows(runs: Runs, squares: Store) -> None:
     made = {picture.name: picture for picture in pictures(runs, squares)}
-    assert list(made) == ["examples", "worst", "quality"]
-    assert "ejection" not in made, "a square has no mitral plane"
+    assert list(made) == ["examples", "worst", "quality"]  # a square has no mitral plane, and so no ejection fraction
     of = {row: [runs[row, share].folder.name for share in (1.0, 0.1)] for row in ("vjepa", "vjepa-ll", "random")}
     assert made["examples"].runs == made["quality"].runs == of["vjepa"] + of["vjepa-ll"] + of["random"]
     assert made["worst"].runs == of["vjepa-ll"]
@@ -81,22 +83,23 @@ def test_cases_hold_what_the_run_segmented_in_the_order_asked_for(runs: Runs, sq
 
 def test_quality_goes_from_good_to_unknown(runs: Runs, squares: Store) -> None:
     first, second = [entry.name for entry in squares.select("test")]
-    graded = dataclasses.replace(
-        squares,
-        entries=tuple(
-            dataclasses.replace(entry, quality={first: "Poor", second: "Good"}.get(entry.name))
-            for entry in squares.entries
-        ),
-    )
-    table = quality_table(runs, ["random"], graded)
-    assert table["structure"].unique().tolist() == ["LV endo", "LV epi", "LA"]
-    assert table["quality"].tolist() == ["Good", "Poor"] * 3
-    assert set(quality_table(runs, ["random"], dataclasses.replace(squares, entries=squares.entries))["quality"]) <= {
-        "Good",
-        "Medium",
-        "Poor",
-        "unknown",
-    }
+    assert set(quality_table(runs, ["random"], squares)["quality"]) == {"unknown"}
+    for grades in ({first: "Poor", second: "Good"}, {first: None, second: "Poor"}):
+        entries = [dataclasses.replace(entry, quality=grades.get(entry.name)) for entry in squares.entries]
+        table = quality_table(runs, ["random"], dataclasses.replace(squares, entries=tuple(entries)))
+        assert table["structure"].unique().tolist() == ["LV endo", "LV epi", "LA"]
+        assert table["quality"].tolist() == [grades[second], grades[first] or "unknown"] * 3
+
+
+def test_without_the_localisation_loss_the_first_row_is_judged_and_two_ejection_fractions_are_drawn(
+    runs: Runs, squares: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = pd.DataFrame({"true_ef_percent": [50.0, 60.0], "ef_percent": [52.0, 64.0]})
+    monkeypatch.setattr(drawing, "ejection_fractions", lambda cases: known)
+    made = pictures({key: run for key, run in runs.items() if key[0] == "random"}, squares)
+    assert [picture.name for picture in made] == ["examples", "worst", "quality", "ejection"]
+    assert made[-1].runs == [runs["random", share].folder.name for share in (1.0, 0.1)]
+    assert f"random, {squares.source}: 2 patients" in made[-1].drawn.alt
 
 
 def test_the_command_writes_pictures_and_their_words(
@@ -115,7 +118,8 @@ def test_the_command_writes_pictures_and_their_words(
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
     table = pd.read_csv(tmp_path / "tiny.csv")
     assert table["picture"].tolist() == ["examples", "worst", "quality"]
-    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    (tmp_path / "tiny-ejection.png").write_bytes(b"of other runs")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.name in names}
     write_pictures(pictures(finished("tiny", ran, squares), squares), tmp_path, "tiny")
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
@@ -126,9 +130,8 @@ def test_runs_on_other_films_and_no_runs_are_refused(
     monkeypatch.setattr(drawing, "plan_cells", lambda name, profile, seeds: cells)
     with pytest.raises(InputError, match="got one on other data"):
         finished("tiny", ran, dataclasses.replace(squares, fingerprint="other"))
-    assert finished("tiny", tmp_path, squares) == {}
-    with pytest.raises(InputError, match="expected a row of Table 2 at all and 10 % of the labels, found none"):
-        pictures({}, squares)
+    with pytest.raises(InputError, match=f"{tmp_path}: expected a row of table2 at tiny run with all and with 10 %"):
+        finished("tiny", tmp_path, squares)
 
 
 def test_a_stores_source_tells_phantom_from_camus(squares: Store) -> None:
@@ -141,10 +144,15 @@ def test_a_stores_source_tells_phantom_from_camus(squares: Store) -> None:
     assert of("CC BY-NC-SA 4.0 (CAMUS)", "CC0", "MIT") == "CAMUS and other films"
 
 
-def test_the_books_pictures_are_of_runs_of_the_plan() -> None:
+def test_the_books_pictures_are_of_the_runs_that_the_tables_have() -> None:
     table = pd.read_csv(BOOK / "small.csv")
-    planned = {cell.hash for cell in plan_cells("table2", "small", 1)}
-    assert {one for runs in table["runs"] for one in runs.split()} <= planned
+    runs = read_results(ROOT / "results", "table2", "small").runs
+    done = runs[(runs["status"] == "done") & (runs["seed"] == "0") & runs["row"].isin(ROWS)]
+    whole = done[done["fraction"].isin(["1", "0.1"])].groupby("row").filter(lambda of: len(of) == 2)
+    examples = table.set_index("picture")["runs"]["examples"].split()
+    assert sorted(examples) == sorted(whole["recipe"]), (
+        "run: usjepa results pictures --profile small --out book/pictures"
+    )
     assert {f"small-{name}.png" for name in table["picture"]} == {path.name for path in BOOK.glob("*.png")}
     page = (BOOK.parent / "pictures.md").read_text(encoding="utf-8")
     assert all(f"<!-- picture small {name} -->" in page for name in table["picture"])

@@ -148,7 +148,9 @@ def test_the_agreement_of_ejection_fractions_is_drawn_and_said() -> None:
     table = pd.DataFrame({"true_ef_percent": [50.0, 60.0, 55.0], "ef_percent": [52.0, 64.0, np.nan]})
     drawn = ejection_plot(table)
     assert drawn.figure.axes[0].collections[0].get_offsets().tolist() == [[51.0, 2.0], [62.0, 4.0]]
-    assert "2 patients, mean difference +3.0 points, limits of agreement +0.2 to +5.8; 1 without an EF" in drawn.alt
+    assert "2 patients, mean difference +3.0 points, limits of agreement +0.2 to +5.8, +2.0 points below" in drawn.alt
+    assert "the median true EF, +4.0 above; 1 without an EF" in drawn.alt
+    assert "+2.0 points below the median true EF, +4.0 above" in drawn.figure.axes[0].get_title()
     with pytest.raises(InputError, match="expected two patients with an EF or more, got 1"):
         ejection_plot(table.iloc[:1])
 
@@ -174,8 +176,10 @@ def test_example_frames_show_the_middle_one_of_the_same_videos() -> None:
     assert titles[0] == [f"{name}_4CH\n{share} % of labels" for name in "ab" for share in (100, 10)]
     assert titles[2] == ["0.80", "0.80", "0.60", "0.60"]
     cases = [one._replace(frames=np.arange(3, dtype=np.uint8)[:, None, None] + 0 * one.frames) for one in cases]
-    image = example_frames({"100 %": {"V-JEPA": cases}}).figure.axes[0].images[0].get_array()
+    drawn = example_frames({"100 %": {"V-JEPA": cases}})
+    image = drawn.figure.axes[0].images[0].get_array()
     assert image is not None
+    assert drawn.figure.get_suptitle().startswith("Frame 2 of each clip's 3,")
     assert set(np.asarray(image).flat) == {1}
     assert "with 10 % of the labels V-JEPA 0.70" in drawn.alt
     with pytest.raises(InputError, match=r"V-JEPA \+ LL at 100 %: expected a_4CH, b_4CH, got b_4CH. Choose the same"):

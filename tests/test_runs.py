@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -21,6 +22,7 @@ from usjepa.recipe import AnyRecipe, PretrainRecipe, SegmentRecipe
 from usjepa.recipe_file import read_recipe, recipe_hash, to_json
 from usjepa.training import environment
 from usjepa.training.checkpoint import write_whole
+from usjepa.training.environment import read_environment
 from usjepa.training.runs import Run, open_run
 from usjepa.training.workspace import Workspace
 from usjepa.training.world import World
@@ -333,6 +335,30 @@ def test_a_finished_run_has_its_table(run: Run) -> None:
     table.write_bytes(table.read_bytes()[:-9])
     with pytest.raises(InputError, match=r"videos\.parquet: expected a finished run's table, found a damaged one"):
         run.table()
+
+
+def test_a_record_without_what_was_scanned_gets_it_and_a_missing_one_is_named(run: Run, workspace: Workspace) -> None:
+    path = run.folder / "environment.json"
+    record = read_environment(run.folder)
+    source = record.pop("source")
+    path.write_text(json.dumps(record))
+    open_run(PretrainRecipe(), workspace)
+    assert read_environment(run.folder) == record | {"source": source}
+    for damage in ("[]", '{"data": "a"}', "{"):
+        path.write_text(damage)
+        with pytest.raises(InputError, match=r"environment\.json: expected the record of a run, got none"):
+            read_environment(run.folder)
+
+
+def test_label_maps_that_are_missing_or_damaged_are_named(run: Run) -> None:
+    with pytest.raises(InputError, match=r"maps\.npz: expected the label maps of a scored run, got none"):
+        run.maps()
+    run.keep_maps(np.zeros((1, 2, 3, 3), np.uint8), ["a"])
+    assert run.maps()["a"].shape == (2, 3, 3)
+    path = run.folder / "maps.npz"
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(InputError, match=r"maps\.npz: expected the label maps"):
+        run.maps()
 
 
 def test_a_run_that_goes_on_elsewhere_says_so_until_it_is_over(run: Run, workspace: Workspace, monkeypatch) -> None:

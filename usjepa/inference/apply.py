@@ -1,6 +1,5 @@
 """Features and label maps of clips; and a finished run's encoder, probe and decoder, read from its folder."""
 
-import json
 from pathlib import Path
 
 import torch
@@ -14,6 +13,7 @@ from usjepa.model.encoder import Encoder
 from usjepa.recipe import PretrainRecipe, Published, SegmentRecipe, Untrained, VideoMAERecipe
 from usjepa.recipe_file import read_recipe, recipe_hash
 from usjepa.training.device import autocast
+from usjepa.training.environment import read_environment
 from usjepa.training.learners import new_encoder
 from usjepa.training.runs import Run
 from usjepa.training.scoring import Judged
@@ -108,13 +108,7 @@ def _published(start: Published, folder: Path, weights: Path | None) -> Encoder:
             "Name it with --weights FILE."
         )
     encoder = load_published(weights, clip=start.clip, heads=start.model.heads)
-    path = folder / "environment.json"
-    try:
-        began = json.loads(path.read_text(encoding="utf-8"))["weights"]
-    except (OSError, ValueError, LookupError) as error:
-        raise InputError(
-            f"{path}: expected the record of a run, got none ({error}). Give a run's whole folder."
-        ) from error
+    began = read_environment(folder)["weights"]
     if (came := sha256_of(weights)) != began:
         raise InputError(
             f"{weights}: expected the file that {folder.name} began with, SHA-256 {began[:12]}, got {came[:12]}. "

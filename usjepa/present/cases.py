@@ -68,6 +68,10 @@ def ejection_plot(table: pd.DataFrame, source: str = "phantom") -> Drawn:
         raise InputError(f"table: expected two patients with an EF or more, got {len(known)}. Score larger maps.")
     difference = known["ef_percent"] - known["true_ef_percent"]
     bias, deviation = float(difference.mean()), float(difference.std())
+    is_low = known["true_ef_percent"] < known["true_ef_percent"].median()
+    halves = (
+        f"{difference[is_low].mean():+.1f} points below the median true EF, {difference[~is_low].mean():+.1f} above"
+    )
     low, high = bias - 1.96 * deviation, bias + 1.96 * deviation
     with rc_context(STYLE):
         figure = Figure(figsize=(6, 3.6))
@@ -76,9 +80,11 @@ def ejection_plot(table: pd.DataFrame, source: str = "phantom") -> Drawn:
     for height, style in ((0.0, "-"), (bias, "--")):
         axis.axhline(height, color="#555555", linestyle=style, linewidth=1)
     axis.scatter((known["ef_percent"] + known["true_ef_percent"]) / 2, difference, s=18, color="#0072B2")
-    axis.set(title=f"Ejection fraction, biplane Simpson, {source}", xlabel="mean of predicted and true EF, %")
+    axis.set_title(f"Ejection fraction, biplane Simpson, {source}\n{halves}", fontsize=10)
+    axis.set_xlabel("mean of predicted and true EF, %")
     axis.set_ylabel("predicted less true EF, points")
     said = f"{len(known)} patients, mean difference {bias:+.1f} points, limits of agreement {low:+.1f} to {high:+.1f}"
+    said += f", {halves}"
     lost = len(table) - len(known)
     said += f"; {lost} without an EF, since a view lacks a structure" if lost else ""
     return Drawn(figure, f"Bland-Altman plot of ejection fractions, {source}: {said}.")
@@ -98,10 +104,10 @@ def worst_cases(cases: Sequence[Case], count: int = 5, source: str = "phantom") 
 
 
 def example_frames(shown: Mapping[str, Mapping[str, Sequence[Case]]], source: str = "phantom") -> Drawn:
-    """Figure 2 with our methods: a row a method, a column a video and share of the labels, the clips' middle frame.
+    """Figure 2 with our methods: a row a method, a column a video and share of the labels.
 
-    shown: by share of the labels ("100 %"), then by method, the same videos in the same order. Raises InputError if
-    videos differ.
+    Drawn is frame T // 2 + 1 of T, of 16 the ninth, as in the paper. shown: by share of the labels ("100 %"), then by
+    method, the same videos in the same order. Raises InputError if videos differ.
     """
     methods = next(iter(shown.values()))
     first = next(iter(methods.values()))
@@ -117,7 +123,8 @@ def example_frames(shown: Mapping[str, Mapping[str, Sequence[Case]]], source: st
     for method in methods:
         of = [shown[share][method][k] for share, k in columns]
         rows[method] = [(f"{case.dsc:.2f}", case.frames[at], case.predicted[at]) for case in of]
-    figure = _grid(list(rows.values()), f"Middle frames; above each the DSC of its whole clip, {source}", list(rows))
+    title = f"Frame {at + 1} of each clip's {len(first[0].frames)}, above it the DSC of the clip, {source}"
+    figure = _grid(list(rows.values()), title, list(rows))
     said = "; ".join(
         f"with {share} of the labels "
         + ", ".join(f"{name} {np.mean([case.dsc for case in cases]):.2f}" for name, cases in some.items())
@@ -156,7 +163,7 @@ def _grid(rows: Sequence[Sequence[Panel]], title: str, names: Sequence[str] = ()
     for line, row in zip(axes, rows, strict=True):
         for axis, (name, frame, labels) in zip(line, row, strict=True):
             picture = frame if labels is None else overlay(frame[None], labels[None])[0]
-            axis.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+            axis.imshow(picture, cmap="gray", vmin=0, vmax=255)
             axis.set_title(name, fontsize=8)
             axis.set(xticks=(), yticks=())
             axis.spines[:].set_visible(False)

@@ -1,6 +1,5 @@
 """From the folders of runs, and the lines already committed, to the lines of a table of results."""
 
-import json
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -18,6 +17,7 @@ from usjepa.results.failures import failure_of
 from usjepa.results.files import METRICS, NOT_YET_RUN, OF_VIDEOS, RIDGE, RUNS, SCORES, SURFACE, Results
 from usjepa.results.plan import Cell
 from usjepa.structures import STRUCTURES
+from usjepa.training.environment import read_environment
 from usjepa.training.runs import Run
 
 DRAWS = 10
@@ -66,7 +66,7 @@ def _lines(cell: Cell, root: Path, committed: Results) -> Results:
 def _run_line(cell: Cell, run: Run, status: str, error: str = "") -> pd.DataFrame:
     """What is known of a run and its cost; of one that is not done, what its recipe says."""
     done = status == "done"
-    known = json.loads((run.folder / "environment.json").read_text()) if done else {}
+    known = read_environment(run.folder) if done else {}
     given = {"row": cell.name, "seed": str(cell.seed), "fraction": f"{cell.fraction:g}", "draw": str(cell.draw)}
     given |= {"status": status, "recipe": cell.hash, "error": " ".join(error.split())}
     given |= {name: str(known.get(name, "")) for name in ("source", "data", "commit", "device")}

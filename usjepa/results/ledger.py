@@ -26,7 +26,7 @@ REPRODUCED = "reproduced at this scale"
 REVERSED = "reversed"
 NOT_RESOLVED = "not resolved"
 HELD_BACK = "held back, a control is not yet run"
-NOT_TESTABLE = "not testable without CAMUS"
+NOT_TESTABLE = "not tested by these runs"
 LEAST_SEEDS = 3
 UNITS = {"tilt_error_deg": ("degrees", 0.01)}
 """Of metrics that aren't scores: unit, and what hundredths are multiplied by. Scores are compared in points."""
@@ -35,7 +35,7 @@ REFUTED: dict[Kind, str] = {
     "ordering": "any of the differences is resolved in the other direction",
     "optimum": "any other lambda is resolved above 0.25",
     "average": "the mean is resolved in the other direction",
-    "untestable": "CAMUS, experts or the published weights say otherwise; a phantom can't",
+    "untestable": "CAMUS, experts or the published weights say otherwise",
 }
 NUMBERS = ["effect", "low", "high", "unit", "p_holm", "null_spread", "random", "lambda_1", "detached"]
 COLUMNS = ["key", "place", "says", "kind", "verdict", "held", "reversed", "of", "contrast", *NUMBERS]

@@ -1,9 +1,9 @@
 """What the runs of Table 2 look like: outlines of all methods (Figure 2), the worst videos, image quality, EF.
 
-Nothing is chosen by eye: the methods are all that have finished, the videos those of lowest, middle and highest DSC.
+Nothing is chosen by eye: the methods are those of `ROWS` that have finished, the videos those of highest, middle and
+lowest DSC.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
@@ -24,10 +24,12 @@ from usjepa.present.plots import name_of, quality_plot
 from usjepa.results.plan import plan_cells
 from usjepa.results.points import ROWS
 from usjepa.structures import STRUCTURES
+from usjepa.training.environment import read_environment
 from usjepa.training.runs import Run
 
 SHARES = tuple(percent / 100 for percent in PROTOCOL.qualitative_percents)
 """Of the labels, as in Figure 2."""
+NAMES = ("examples", "worst", "quality", "ejection")
 COLUMNS = ["picture", "runs", "alt"]
 
 Runs: TypeAlias = dict[tuple[str, float], Run]
@@ -43,27 +45,29 @@ class Picture(NamedTuple):
 
 
 def finished(profile: str, root: Path, store: Store) -> Runs:
-    """The finished runs of Table 2 below `root`, of seed 0. Raises InputError for runs on other data than the store."""
+    """The finished runs of Table 2 below `root`, of seed 0.
+
+    Raises InputError if no row has one with all and one with a tenth of the labels, or for runs on other data than the
+    store.
+    """
     runs = {(cell.name, cell.fraction): Run(root / cell.hash, cell.recipe) for cell in plan_cells("table2", profile, 1)}
     found = {key: run for key, run in runs.items() if run.done}
     for run in found.values():
-        data = json.loads((run.folder / "environment.json").read_text())["data"]
-        if data != store.fingerprint:
+        if (data := read_environment(run.folder)["data"]) != store.fingerprint:
             came = f"expected a run on {store.folder} ({store.fingerprint}), got one on other data ({data})"
             raise InputError(f"{run.folder}: {came}. Give the store that it was run on.")
+    if not _whole_rows(found):
+        came = f"{root}: expected a row of table2 at {profile} run with all and with 10 % of the labels, found none"
+        raise InputError(f"{came}. Run: usjepa results run table2.")
     return found
 
 
 def pictures(runs: Runs, store: Store) -> list[Picture]:
     """The four pictures of `finished` runs; the worst videos and ejection fractions are V-JEPA + LL's, if it is there.
 
-    Without "ejection" where fewer than two patients have an ejection fraction. Raises InputError if no row has a run
-    with all and one with a tenth of the labels.
+    Without "ejection" where fewer than two patients have an ejection fraction.
     """
-    rows = [row for row in ROWS if all((row, share) in runs for share in SHARES)]
-    if not rows:
-        came = "runs: expected a row of Table 2 at all and 10 % of the labels, found none"
-        raise InputError(f"{came}. Run: usjepa results run table2.")
+    rows = _whole_rows(runs)
     judged = "vjepa-ll" if "vjepa-ll" in rows else rows[0]
     cases = cases_of(runs[judged, 1.0], store)
     named = f"{name_of(judged)}, {store.source}"
@@ -73,7 +77,7 @@ def pictures(runs: Runs, store: Store) -> list[Picture]:
         "worst": ([judged], worst_cases(cases, source=named)),
         "quality": (rows, quality_plot(quality_table(runs, rows, store), store.source)),
     }
-    if len(fractions.dropna()) >= 2:
+    if len(fractions.dropna()) >= 2:  # of squares, or at sizes at which a pixel of wall closes the mitral plane, none
         drawn["ejection"] = ([judged], ejection_plot(fractions, named))
     return [
         Picture(name, [runs[row, share].folder.name for row in of for share in SHARES], one)
@@ -82,8 +86,13 @@ def pictures(runs: Runs, store: Store) -> list[Picture]:
 
 
 def write_pictures(made: Sequence[Picture], folder: Path, profile: str) -> list[Path]:
-    """Write each picture as `PROFILE-NAME.png` and `PROFILE.csv` with their runs and words, each file whole."""
+    """Write each picture as `PROFILE-NAME.png` and `PROFILE.csv` with their runs and words, each file whole.
+
+    An older picture that can't be drawn from these runs is removed.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    for name in set(NAMES) - {picture.name for picture in made}:
+        (folder / f"{profile}-{name}.png").unlink(missing_ok=True)
     paths = [folder / f"{profile}-{picture.name}.png" for picture in made]
     for path, picture in zip(paths, made, strict=True):
         with replaced(path) as beside:
@@ -97,10 +106,10 @@ def write_pictures(made: Sequence[Picture], folder: Path, profile: str) -> list[
 def cases_of(run: Run, store: Store, split: str = "test", names: Sequence[str] = ()) -> list[Case]:
     """The videos of one split that a finished run has segmented: in the store's order, or those named in theirs.
 
-    Raises as `Run.table`.
+    Raises as `Run.table` and `Run.maps`.
     """
     scores, maps, clip = _dsc(run, split), run.maps(), run.recipe.clip
-    entries = {entry.name: entry for entry in store.select(split) if entry.name in maps}
+    entries = {entry.name: entry for entry in store.select(split) if entry.name in scores}
     return [
         Case(
             name=entry.name,
@@ -138,6 +147,11 @@ def _examples(runs: Runs, rows: Sequence[str], store: Store) -> Drawn:
         for share in SHARES
     }
     return example_frames(shown, source=store.source)
+
+
+def _whole_rows(runs: Runs) -> list[str]:
+    """Rows that have been run at both shares of the labels."""
+    return [row for row in ROWS if all((row, share) in runs for share in SHARES)]
 
 
 def _dsc(run: Run, split: str) -> "pd.Series[float]":

@@ -12,8 +12,8 @@ from usjepa.errors import InputError
 from usjepa.training.checkpoint import write_whole
 
 
-def keep_environment(path: Path, given: dict[str, str], device: torch.device, *, is_over: bool) -> None:
-    """Record what a run is made from (`given`: hashes of data and weights) and with; of one that is over only look.
+def keep_environment(path: Path, given: dict[str, str], source: str, device: torch.device, *, is_over: bool) -> None:
+    """Record what a run is made from (`given`: hashes of data and weights; `source`) and with; if it is over only look.
 
     Where a run goes on elsewhere, an entry becomes "earlier then now". Raises InputError for other data or weights.
     """
@@ -26,9 +26,21 @@ def keep_environment(path: Path, given: dict[str, str], device: torch.device, *,
             )
     if is_over:
         return
-    known = given | {what: _then(earlier.get(what, ""), now) for what, now in describe_environment(device).items()}
+    now = {"source": source} | describe_environment(device)
+    known = given | {what: _then(earlier.get(what, ""), mark) for what, mark in now.items()}
     if known != earlier:
         write_whole(path, lambda path: path.write_text(json.dumps(known, indent=1) + "\n"))
+
+
+def read_environment(folder: Path) -> dict[str, str]:
+    """What `keep_environment` recorded of a run. Raises InputError if the record is missing or damaged."""
+    path = folder / "environment.json"
+    try:
+        record: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
+        return {"data": record["data"], "weights": record["weights"]} | record
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        came = f"{path}: expected the record of a run, got none ({error})"
+        raise InputError(f"{came}. Give a run's whole folder.") from error
 
 
 def _then(earlier: str, now: str) -> str:

@@ -17,6 +17,7 @@ from io import StringIO
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -101,9 +102,14 @@ class Run:
         write_whole(self.folder / "maps.npz", partial(_write_maps, maps, list(names)))
 
     def maps(self) -> dict[str, UInt8[np.ndarray, "T H W"]]:
-        """What `keep_maps` kept, by name."""
-        with np.load(self.folder / "maps.npz") as kept:
-            return dict(zip(kept["names"].tolist(), kept["maps"], strict=True))
+        """What `keep_maps` kept, by name. Raises InputError if nothing was kept, or the file is damaged."""
+        path = self.folder / "maps.npz"
+        try:
+            with np.load(path) as kept:
+                return dict(zip(kept["names"].tolist(), kept["maps"], strict=True))
+        except (OSError, ValueError, BadZipFile) as error:
+            came = f"{path}: expected the label maps of a scored run, got none ({error})"
+            raise InputError(f"{came}. Remove the folder and run it again.") from error
 
     def finish(self, table: pd.DataFrame | None = None, facts: Mapping[str, float] = MappingProxyType({})) -> None:
         """Close the run: its table, a row a video, frame and structure, if there is one, then `done.json`."""
@@ -181,12 +187,12 @@ def open_run(recipe: AnyRun, workspace: Workspace) -> Run:
     except OSError as error:
         raise unwritten(folder, error) from error
     films = workspace.films(recipe)
-    given = {"source": films.source, "data": films.fingerprint, "weights": workspace.weights_sha256(recipe)}
+    given = {"data": films.fingerprint, "weights": workspace.weights_sha256(recipe)}
     path = folder / "recipe.json"
     if path.exists():
         require_same(path, recipe, path.read_text(encoding="utf-8"))
     else:
         write_whole(path, lambda path: path.write_text(to_json(recipe), encoding="utf-8"))
     run = Run(folder, recipe)
-    keep_environment(folder / "environment.json", given, workspace.device, is_over=run.done)
+    keep_environment(folder / "environment.json", given, films.source, workspace.device, is_over=run.done)
     return run
