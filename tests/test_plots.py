@@ -176,10 +176,10 @@ def test_example_frames_show_the_middle_one_of_the_same_videos() -> None:
     assert titles[0] == [f"{name}_4CH\n{share} % of labels" for name in "ab" for share in (100, 10)]
     assert titles[2] == ["0.80", "0.80", "0.60", "0.60"]
     cases = [one._replace(frames=np.arange(3, dtype=np.uint8)[:, None, None] + 0 * one.frames) for one in cases]
-    drawn = example_frames({"100 %": {"V-JEPA": cases}})
-    image = drawn.figure.axes[0].images[0].get_array()
+    figure = example_frames({"100 %": {"V-JEPA": cases}}).figure
+    image = figure.axes[0].images[0].get_array()
     assert image is not None
-    assert drawn.figure.get_suptitle().startswith("Frame 2 of each clip's 3,")
+    assert figure.get_suptitle().startswith("Frame 2 of each clip's 3,")
     assert set(np.asarray(image).flat) == {1}
     assert "with 10 % of the labels V-JEPA 0.70" in drawn.alt
     with pytest.raises(InputError, match=r"V-JEPA \+ LL at 100 %: expected a_4CH, b_4CH, got b_4CH. Choose the same"):
