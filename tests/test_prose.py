@@ -21,6 +21,7 @@ from usjepa.cli import parser
 
 AMERICAN = Path(codespell_lib.__file__).parent / "data" / "dictionary_en-GB_to_en-US.txt"
 BUDGET_S = 90
+SLOWER = 1.5  # a machine that is slower or busier than ours, or that draws the phantom for the first time
 BLOCK = re.compile(r"^(`{3,})([^\n]*)\n(.*?)^\1", re.M | re.S)
 CODE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 ROOMS = ("usjepa", "tests", "benchmarks", "book", "notebooks", "workflow", ".ci")
@@ -219,5 +220,5 @@ def test_notebooks_ran_within_their_budget():
     times = ROOT / "_build" / "notebook-times.json"
     if not times.exists():
         pytest.skip("no notebook was run here: `make book` or `make notebooks` leaves their times")
-    late = {run["name"]: run["processor_s"] for run in json.loads(times.read_text()) if run["processor_s"] > BUDGET_S}
-    assert late == {}, f"seconds of processor, at most {BUDGET_S}"
+    late = {run["name"]: run["processor_s"] for run in json.loads(times.read_text()) if run["processor_s"] > SLOWER * BUDGET_S}
+    assert late == {}, f"seconds of processor, at most {BUDGET_S} on a quiet core"
