@@ -220,5 +220,9 @@ def test_notebooks_ran_within_their_budget():
     times = ROOT / "_build" / "notebook-times.json"
     if not times.exists():
         pytest.skip("no notebook was run here: `make book` or `make notebooks` leaves their times")
-    late = {run["name"]: run["processor_s"] for run in json.loads(times.read_text()) if run["processor_s"] > SLOWER * BUDGET_S}
+    late = {
+        run["name"]: run["processor_s"]
+        for run in json.loads(times.read_text())
+        if run["processor_s"] > SLOWER * BUDGET_S
+    }
     assert late == {}, f"seconds of processor, at most {BUDGET_S} on a quiet core"
