@@ -69,6 +69,8 @@ def test_every_claim_has_a_verdict_at_every_size_and_the_counts_add_up(folder: P
     for claim in CLAIMS:
         missing = "not yet run" if claim.contrasts else NOT_TESTABLE
         assert shown[claim.key][1:] == [missing, missing]
+    assert "smoother-boundaries</a> (below 0) |" in reference.verdicts(folder)
+    assert "most-at-10</a> (above 0) |" in reference.verdicts(folder)
     counts = [row for name, row in shown.items() if name not in {claim.key for claim in CLAIMS} and row[0].isdigit()]
     assert [sum(map(int, column)) for column in zip(*counts, strict=True)] == [len(CLAIMS)] * 3
 

@@ -355,9 +355,11 @@ def test_label_maps_that_are_missing_or_damaged_are_named(run: Run) -> None:
         run.maps()
     run.keep_maps(np.zeros((1, 2, 3, 3), np.uint8), ["a"])
     assert run.maps()["a"].shape == (2, 3, 3)
-    (run.folder / "maps.npz").write_bytes(b"no label maps")
-    with pytest.raises(InputError, match=r"maps\.npz: expected the label maps"):
-        run.maps()
+    whole = (run.folder / "maps.npz").read_bytes()
+    for damaged in (b"", b"no label maps", whole[:-40]):
+        (run.folder / "maps.npz").write_bytes(damaged)
+        with pytest.raises(InputError, match=r"maps\.npz: expected the label maps"):
+            run.maps()
 
 
 def test_a_run_that_goes_on_elsewhere_says_so_until_it_is_over(run: Run, workspace: Workspace, monkeypatch) -> None:

@@ -18,7 +18,7 @@ from sphinx.transforms import SphinxTransform
 import usjepa
 from usjepa.profiles import PROFILES
 from usjepa.results import table as results_table
-from usjepa.results.claims import CLAIMS
+from usjepa.results.claims import CLAIMS, Claim
 from usjepa.results.files import NOT_YET_RUN, read_results
 from usjepa.results.ledger import HELD_BACK, LEAST_SEEDS, NOT_RESOLVED, NOT_TESTABLE, REPRODUCED, REVERSED
 
@@ -117,7 +117,7 @@ def verdicts(folder: Path = RESULTS) -> str:
         for name in names
     ]
     claims = [
-        {"claim": row_link(claim.key)} | {size: _verdict(of.loc[claim.key]) for size, of in ledgers.items()}
+        {"claim": _claimed(claim)} | {size: _verdict(of.loc[claim.key]) for size, of in ledgers.items()}
         for claim in CLAIMS
     ]
     return f"{table(counts)}\n\n{table(claims)}"
@@ -134,13 +134,20 @@ def _ledger(path: Path) -> pd.DataFrame:
 def _verdict(line: "pd.Series[str]") -> str:
     """With its difference and interval, if all that it rests on was run; with its seeds, if these are too few.
 
-    Of a difference that settles a claim also what it is of.
+    Of a difference that settles a claim also what it is of, and of several how many were resolved either way.
     """
     if line["verdict"] in (HELD_BACK, NOT_YET_RUN, NOT_TESTABLE):
         return line["verdict"]
     few = f" ({line['seeds']} of {LEAST_SEEDS} seeds)" if int(line["seeds"]) < LEAST_SEEDS else ""
     what = f" ({line['contrast']})" if line["verdict"] in (REPRODUCED, REVERSED) else ""
-    return f"{line['verdict']}{few}: {line['effect']} [{line['low']}, {line['high']}] {line['unit']}{what}"
+    each = f"; of {line['of']}: {line['held']} as claimed, {line['reversed']} reversed" if int(line["of"]) > 1 else ""
+    return f"{line['verdict']}{few}: {line['effect']} [{line['low']}, {line['high']}] {line['unit']}{what}{each}"
+
+
+def _claimed(claim: Claim) -> str:
+    """A link to the claim's words, and on which side of 0 its differences are claimed to lie."""
+    sides = {"above" if contrast.sign > 0 else "below" for contrast in claim.contrasts}
+    return row_link(claim.key) + "".join(f" ({side} 0)" for side in sides)
 
 
 # What may stand in a comment of a page.

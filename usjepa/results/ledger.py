@@ -2,8 +2,8 @@
 
 A difference is *resolved* if (1) at least `LEAST_SEEDS` paired seeds were run; (2) its 95 % interval over patients and
 seeds excludes 0; (3) its p, sign flips with patients as units, adjusted by Holm over its family, is below 0.05; (4) it
-is larger than the null control's spread, the farther end of the interval of the detached control less V-JEPA, where
-that was run. The eight quoted gains are one family, every other claim is its own; what is not yet run counts there as
+is farther from 0 than both ends of the interval of the detached control less V-JEPA (the null spread), where that was
+run. The eight quoted gains are one family, every other claim is its own; what is not yet run counts there as
 p = 1, so that adjusted p-values can only fall when it is. A claim is *reproduced* if all of its differences are
 resolved as claimed, *reversed* if one is resolved the other way, else *not resolved*, or *not yet run* as long as one
 is missing; *held back* if its own rows were run but a control that has to stand beside it was not. Signs are judged,

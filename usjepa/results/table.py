@@ -17,7 +17,11 @@ def split_of(plan: str) -> str:
 
 
 def table(results: Results, split: str, metric: str = "dsc") -> pd.DataFrame:
-    """A line a row, a column a share of the labels, or of Table 1's rows a share and a lambda; entries as `_entry`."""
+    """A line a row, a column a share of the labels, or of Table 1's rows a share and a lambda.
+
+    An entry is the mean over seeds, ± their standard deviation, in brackets that over patients (mean over seeds), and
+    how many runs are not yet run or failed.
+    """
     runs = results.runs
     scores = results.scores.query("split == @split and frames == 'all' and structure == 'over structures'")
     values = scores.set_index("recipe")[[metric, f"{metric}_sd"]].astype(float)
@@ -40,7 +44,7 @@ def _head(share: float, weight: str) -> str:
 
 
 def _entry(runs: pd.DataFrame, metric: str) -> str:
-    """Mean over seeds, ± their standard deviation, in brackets that over patients (mean over seeds), and what lacks."""
+    """What stands at one place of the table, as `table` says."""
     done, failed = runs[runs["status"] == "done"], int((runs["status"] == "failed").sum())
     words = [f"{failed} failed"] if failed else []
     if missing := len(runs) - len(done) - failed:

@@ -105,9 +105,9 @@ class Run:
         """What `keep_maps` kept, by name. Raises InputError if nothing was kept, or the file is damaged."""
         path = self.folder / "maps.npz"
         try:
-            with np.load(path) as kept:
+            with path.open("rb") as file, np.load(file) as kept:
                 return dict(zip(kept["names"].tolist(), kept["maps"], strict=True))
-        except (OSError, ValueError, BadZipFile) as error:
+        except (OSError, EOFError, ValueError, BadZipFile) as error:
             came = f"{path}: expected the label maps of a scored run, got none ({error})"
             raise InputError(f"{came}. Remove the folder and run it again.") from error
 
