@@ -39,7 +39,7 @@ def test_small_and_tiny_start_from_the_same_method_on_scenes(name: str, profile:
 
 
 @pytest.mark.parametrize(("profile", "blocks"), [("paper", (12, 16)), ("tiny", (2, 3))])
-def test_twelve_and_sixteen_of_24_blocks_are_the_same_share_elsewhere(profile: str, blocks: tuple[int, int]) -> None:
+def test_twelve_and_sixteen_of_24_blocks_are_two_and_three_of_four(profile: str, blocks: tuple[int, int]) -> None:
     assert tuple(named_recipe(name, profile).start.frozen_blocks for name in ("vjepa-12b", "vjepa-16b")) == blocks
 
 

@@ -21,7 +21,10 @@ def add_options(run: ArgumentParser) -> None:
 
 def add_recipe(verb: ArgumentParser) -> None:
     """The arguments that name a recipe, read by `chosen_recipe`."""
-    verb.add_argument("name", metavar="NAME", help="a recipe of the catalogue, or a JSON file that holds one")
+    from usjepa.catalogue import BASELINES, NAMES
+
+    known = ", ".join((*BASELINES, *NAMES))
+    verb.add_argument("name", metavar="NAME", help=f"a JSON file that holds a recipe, or one of {known}")
     verb.add_argument("--profile", default="tiny", help="tiny, small or paper")
     verb.add_argument("--seed", type=int, default=0)
     verb.add_argument("--fraction", type=float, default=1.0, help="share of the labelled patients: 1, 0.5, 0.2 or 0.1")
